@@ -1,0 +1,267 @@
+//! The section `keystore`: every store that KES knows, and those that are built here.
+
+use super::walk::{At, Fields, listed};
+use super::{Keystore, Supported};
+
+/// What a field of a store may hold.
+enum Shape {
+    /// A value, or a list of them.
+    Value,
+    /// A field of KES's sample configuration that KES does not read.
+    Unread,
+    Group(Known),
+}
+
+/// The names of fields, and what each may hold.
+type Known = &'static [(&'static str, Shape)];
+
+/// A name in the section: a store, or a vendor with stores.
+enum Entry {
+    Store(Known),
+    Vendor(&'static [(&'static str, Entry)]),
+}
+
+use Entry::{Store, Vendor};
+use Shape::{Group, Unread, Value};
+
+const TLS_CA: Shape = Group(&[("ca", Value)]);
+
+const STORES: &[(&str, Entry)] = &[
+    ("mem", Store(&[])),
+    ("fs", Store(&[("path", Value)])),
+    (
+        "vault",
+        Store(&[
+            ("endpoint", Value),
+            ("engine", Value),
+            ("version", Value),
+            ("namespace", Value),
+            ("prefix", Value),
+            ("transit", Group(&[("engine", Value), ("key", Value)])),
+            (
+                "approle",
+                Group(&[
+                    ("engine", Value),
+                    ("namespace", Value),
+                    ("id", Value),
+                    ("secret", Value),
+                ]),
+            ),
+            (
+                "kubernetes",
+                Group(&[
+                    ("engine", Value),
+                    ("namespace", Value),
+                    ("role", Value),
+                    ("jwt", Value),
+                ]),
+            ),
+            (
+                "tls",
+                Group(&[("key", Value), ("cert", Value), ("ca", Value)]),
+            ),
+            ("status", Group(&[("ping", Value)])),
+        ]),
+    ),
+    (
+        "fortanix",
+        Vendor(&[(
+            "sdkms",
+            Store(&[
+                ("endpoint", Value),
+                ("group_id", Value),
+                ("credentials", Group(&[("key", Value)])),
+                ("tls", TLS_CA),
+            ]),
+        )]),
+    ),
+    (
+        "gemalto",
+        Vendor(&[(
+            "keysecure",
+            Store(&[
+                ("endpoint", Value),
+                (
+                    "credentials",
+                    Group(&[("token", Value), ("domain", Value), ("retry", Unread)]),
+                ),
+                ("retry", Unread),
+                ("tls", TLS_CA),
+            ]),
+        )]),
+    ),
+    (
+        "gcp",
+        Vendor(&[(
+            "secretmanager",
+            Store(&[
+                ("project_id", Value),
+                ("endpoint", Value),
+                ("scopes", Value),
+                (
+                    "credentials",
+                    Group(&[
+                        ("client_email", Value),
+                        ("client_id", Value),
+                        ("private_key_id", Value),
+                        ("private_key", Value),
+                    ]),
+                ),
+            ]),
+        )]),
+    ),
+    (
+        "aws",
+        Vendor(&[(
+            "secretsmanager",
+            Store(&[
+                ("endpoint", Value),
+                ("region", Value),
+                ("kmskey", Value),
+                (
+                    "credentials",
+                    Group(&[("accesskey", Value), ("secretkey", Value), ("token", Value)]),
+                ),
+            ]),
+        )]),
+    ),
+    (
+        "azure",
+        Vendor(&[(
+            "keyvault",
+            Store(&[
+                ("endpoint", Value),
+                (
+                    "credentials",
+                    Group(&[
+                        ("tenant_id", Value),
+                        ("client_id", Value),
+                        ("client_secret", Value),
+                    ]),
+                ),
+                ("managed_identity", Group(&[("client_id", Value)])),
+            ]),
+        )]),
+    ),
+    (
+        "entrust",
+        Vendor(&[(
+            "keycontrol",
+            Store(&[
+                ("endpoint", Value),
+                ("vault_id", Value),
+                ("box_id", Value),
+                (
+                    "credentials",
+                    Group(&[("username", Value), ("password", Value)]),
+                ),
+                ("tls", TLS_CA),
+            ]),
+        )]),
+    ),
+];
+
+/// The one key store; `None` is noted.
+pub(super) fn keystore(
+    root: &At<'_>,
+    section: Option<&At<'_>>,
+    supported: &Supported<'_>,
+) -> Option<Keystore> {
+    let none = format!(
+        "no keystore specified; name one of {}",
+        listed(supported.keystores)
+    );
+    let Some(section) = section else {
+        root.missing("keystore", none);
+        return None;
+    };
+    let mut choice = Choice {
+        supported,
+        first: None,
+        keystore: None,
+    };
+    choice.visit(section, STORES);
+    if choice.first.is_none() {
+        section.error(none);
+    }
+    choice.keystore
+}
+
+struct Choice<'s> {
+    supported: &'s Supported<'s>,
+    /// The field path of the first store.
+    first: Option<String>,
+    keystore: Option<Keystore>,
+}
+
+impl Choice<'_> {
+    fn visit(&mut self, at: &At<'_>, entries: &[(&'static str, Entry)]) {
+        let fields = at.fields(&names(entries));
+        for field in fields.iter() {
+            match find(entries, field.name()) {
+                Some(Vendor(stores)) => self.visit(field, stores),
+                Some(Store(known)) => {
+                    let store = field.fields(&names(known));
+                    check(&store, known);
+                    self.take(&store);
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn take(&mut self, store: &Fields<'_>) {
+        match &self.first {
+            Some(first) => {
+                store.at.error(format!(
+                    "this key store comes after `{first}`; keep one of them"
+                ));
+            }
+            None => {
+                self.first = Some(store.at.to_string());
+                self.keystore = self.read(store);
+            }
+        }
+    }
+
+    fn read(&self, store: &Fields<'_>) -> Option<Keystore> {
+        let supported = self.supported.keystores;
+        let name = store.at.name();
+        let built = matches!(name, "mem" | "fs");
+        if !built || !supported.contains(&name) {
+            let who = if built { "on this platform" } else { "yet" };
+            let others = listed(supported);
+            store.at.error(format!(
+                "this key store is not supported {who}; use {others}"
+            ));
+            return None;
+        }
+        if name == "mem" {
+            return Some(Keystore::Memory);
+        }
+        let path = store.required("path", "write the path of the folder that holds the keys")?;
+        Some(Keystore::Fs { path })
+    }
+}
+
+/// Checks the names of fields inside of a store.
+fn check(fields: &Fields<'_>, known: Known) {
+    for field in fields.iter() {
+        match find(known, field.name()) {
+            Some(Group(inner)) => check(&field.fields(&names(inner)), inner),
+            Some(Unread) => field.warn("this field has no effect; remove it"),
+            Some(Value) | None => {}
+        }
+    }
+}
+
+fn names<T>(known: &[(&'static str, T)]) -> Vec<&'static str> {
+    known.iter().map(|(name, _)| *name).collect()
+}
+
+fn find<'k, T>(known: &'k [(&'static str, T)], name: &str) -> Option<&'k T> {
+    known
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, what)| what)
+}

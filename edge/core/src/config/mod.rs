@@ -1,0 +1,222 @@
+//! The configuration of the service: KES's `server-config.yaml`, version `v1`.
+//!
+//! [`parse`] reads it once, for every platform, and reports all that is wrong with it, each problem
+//! with its line and field. What a platform can do is declared in [`Supported`].
+
+mod keystore;
+mod sections;
+mod tree;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use crate::identity::Identity;
+use crate::name::Name;
+
+/// Everything that the configuration says, with its defaults filled in.
+///
+/// It holds a password, so it has no `Debug`.
+pub struct Config {
+    /// Where to listen, `host:port`; an IPv6 host stands in brackets. Default: `0.0.0.0:7373`.
+    pub address: String,
+    /// The client that may do everything. `None` turns the admin off: the value is no identity,
+    /// such as `disabled`.
+    pub admin: Option<Identity>,
+    /// The server's certificate and how clients prove who they are.
+    pub tls: Tls,
+    /// Settings of single routes, by the path as written in [`Supported::api_paths`].
+    pub api: BTreeMap<String, ApiSettings>,
+    /// What clients may do, by the policy's name. An identity stands in one policy at most, and
+    /// neither the admin nor a proxy stands in any.
+    pub policies: BTreeMap<Name, PolicySettings>,
+    /// How long keys stay in memory.
+    pub cache: CacheExpiry,
+    /// What is logged.
+    pub log: LogSettings,
+    /// Keys to create at start if they are absent; each is named once.
+    pub keys: Vec<Name>,
+    /// Where keys are stored.
+    pub keystore: Keystore,
+}
+
+/// The section `tls`.
+pub struct Tls {
+    /// Path of the server's private key (PEM). Empty only where [`Supported::tls`] is false.
+    pub key: String,
+    /// Path of the server's certificate chain (PEM). Empty only where [`Supported::tls`] is false.
+    pub cert: String,
+    /// Decrypts the private key.
+    pub password: Option<Password>,
+    /// Path of a PEM file, or of a folder of them, with the authorities that issue client
+    /// certificates, beside the system's own.
+    pub ca: Option<String>,
+    /// Whether client certificates must come from a trusted authority (`auth: on`). Otherwise any
+    /// certificate is taken: only its public key counts.
+    pub verify_clients: bool,
+    /// TLS proxies that may forward a client's certificate.
+    pub proxies: Vec<Identity>,
+    /// The header in which a proxy forwards it, in lower case. Default: `x-tls-client-cert`.
+    pub forwarded_certificate_header: String,
+}
+
+/// A password: it wipes itself and can't be printed.
+#[derive(Clone)]
+pub struct Password(Zeroizing<String>);
+
+impl Password {
+    /// The password as text.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The settings of one route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ApiSettings {
+    /// Whether clients need no certificate and no policy here.
+    pub skip_auth: bool,
+    /// The time limit of a request. `None` keeps the route's own; so does a configured zero.
+    pub timeout: Option<Duration>,
+}
+
+/// One policy (section 5 of the protocol's description).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicySettings {
+    /// Patterns of paths that are allowed: a prefix if the last character is `*`, else the path.
+    pub allow: Vec<String>,
+    /// Patterns of paths that are denied though `allow` has them.
+    pub deny: Vec<String>,
+    /// The clients that have this policy, each once.
+    pub identities: Vec<Identity>,
+}
+
+/// How long a key stays in memory, the section `cache.expiry`.
+///
+/// KES reads a zero in `any` and in `unused` as "not set" and takes its default, and so do we, with
+/// a warning: a zero must never come to mean that keys are kept for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheExpiry {
+    /// A key's greatest age. Default: 5 minutes; never zero.
+    pub any: Duration,
+    /// A key is dropped when it was not used for so long. Default: 30 seconds; never zero.
+    pub unused: Duration,
+    /// How long keys are kept, whatever the other two say, while the key store can't be reached.
+    /// Default: zero, which turns this off.
+    pub offline: Duration,
+}
+
+impl Default for CacheExpiry {
+    fn default() -> Self {
+        Self {
+            any: Duration::from_secs(5 * 60),
+            unused: Duration::from_secs(30),
+            offline: Duration::ZERO,
+        }
+    }
+}
+
+/// What is logged, the section `log`. Each is `on`, `off` or one of the levels `debug`, `info`,
+/// `warn` and `error`, which all mean `on`: an event has no level here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// Whether errors are written. Default: on.
+    pub error: bool,
+    /// Whether each request is written. Default: off.
+    pub audit: bool,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            error: true,
+            audit: false,
+        }
+    }
+}
+
+/// Where keys are stored, the section `keystore`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keystore {
+    /// In memory, lost at the end: `keystore: {mem: {}}`, which KES does not have.
+    Memory,
+    /// A folder with one file for each key.
+    Fs {
+        /// Path of the folder.
+        path: String,
+    },
+}
+
+/// What a platform can do. A configuration that asks for more is refused, by the field's name.
+#[derive(Clone, Copy, Debug)]
+pub struct Supported<'a> {
+    /// The key stores, by their names in the configuration: `fs`, `mem`.
+    pub keystores: &'a [&'a str],
+    /// Whether it ends TLS itself, with `tls.key` and `tls.cert`. If not, these two, the password
+    /// and the authorities are refused.
+    pub tls: bool,
+    /// Whether it can verify client certificates (`tls.auth: on`).
+    pub client_verification: bool,
+    /// The paths that may stand in the section `api`, and whether each may have `skip_auth`.
+    /// A path that ends in `/` takes a name after it; the configuration may leave out that slash.
+    pub api_paths: &'a [(&'a str, bool)],
+}
+
+/// A configuration that can be used, and what is odd about it.
+pub struct Parsed {
+    /// The configuration.
+    pub config: Config,
+    /// What probably is not meant, by line.
+    pub warnings: Vec<Problem>,
+}
+
+/// Something wrong in the configuration. No value is quoted: it may be secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The line, counted from 1. For a missing field it is the section's, and `None` if that is
+    /// missing too.
+    pub line: Option<usize>,
+    /// The field's path, such as `policy.my-app.allow[0]`; empty for the file as a whole.
+    pub field: String,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        if !self.field.is_empty() {
+            write!(f, "{}: ", self.field)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// Reads a configuration in YAML. A scalar that is wholly `${NAME}` stands for the variable `NAME`,
+/// which `variables` looks up; an empty or null scalar counts as not set.
+///
+/// # Errors
+///
+/// All problems that keep the configuration from being used, by line; at least one.
+pub fn parse(
+    text: &str,
+    variables: &dyn Fn(&str) -> Option<String>,
+    supported: &Supported<'_>,
+) -> Result<Parsed, Vec<Problem>> {
+    let tree = tree::read(text).map_err(|problem| vec![problem])?;
+    let reader = walk::Reader::new(variables);
+    let config = sections::config(&reader.root(&tree), supported);
+    let (errors, warnings) = reader.problems();
+    match config {
+        Some(config) if errors.is_empty() => Ok(Parsed { config, warnings }),
+        _ => Err(errors),
+    }
+}
