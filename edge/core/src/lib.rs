@@ -3,5 +3,7 @@
 //! This library does no I/O and knows no platform.
 #![forbid(unsafe_code)]
 
+pub mod crypto;
 pub mod identity;
+pub mod key;
 pub mod name;
