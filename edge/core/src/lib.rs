@@ -4,5 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod crypto;
 pub mod identity;
+pub mod key;
 pub mod name;
