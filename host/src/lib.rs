@@ -1,0 +1,11 @@
+//! The native host of sealedge: the command line.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+pub mod cli;
+
+/// Runs the program with the arguments, environment and standard streams of this process.
+pub fn main() -> ExitCode {
+    cli::main()
+}
