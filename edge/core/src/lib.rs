@@ -3,6 +3,7 @@
 //! This library does no I/O and knows no platform.
 #![forbid(unsafe_code)]
 
+pub mod api_key;
 pub mod config;
 pub mod crypto;
 pub mod identity;

@@ -1,0 +1,359 @@
+//! What can go wrong on the command line, and what to do then.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use sealedge_core::api_key::NotAnApiKey;
+use sealedge_core::identity::Identity;
+
+use super::certificate::CertificateError;
+use super::credential::{API_KEY, CERTIFICATE_FILE, KEY_FILE};
+use super::endpoint::{Endpoint, NotAnEndpoint, SERVER};
+
+/// Why a command failed. Its text says what happened, [`Error::hint`] what to do. Neither has a secret in it.
+#[derive(Debug)]
+pub enum Error {
+    /// No variable says who we are.
+    NoCredential,
+    /// A key file without a certificate file, or the reverse.
+    HalfCredential {
+        /// The variable that is set.
+        set: &'static str,
+        /// One of these should be, too.
+        missing: [&'static str; 3],
+    },
+    /// What should be an API key is none.
+    ApiKey {
+        /// The variable or argument it came from.
+        source: &'static str,
+        /// What is wrong with it.
+        reason: NotAnApiKey,
+    },
+    /// A server's address is none.
+    Endpoint(NotAnEndpoint),
+    /// A file could not be read.
+    Read { path: PathBuf, reason: io::Error },
+    /// A file could not be written.
+    Write { path: PathBuf, reason: io::Error },
+    /// A file is there already.
+    Exists { path: PathBuf },
+    /// One file was named for both the key and the certificate.
+    SameFile { path: PathBuf },
+    /// No certificate can be made.
+    Certificate(CertificateError),
+    /// A file has no certificate that can be used.
+    CertificateFile {
+        path: PathBuf,
+        reason: CertificateError,
+    },
+    /// A file has no private key (no reason), or one that cannot be used with the certificate.
+    KeyFile {
+        path: PathBuf,
+        reason: Option<rustls::Error>,
+    },
+    /// A private key is under a password.
+    EncryptedKey { path: PathBuf },
+    /// The HTTP library does not take the private key.
+    PrivateKey(ureq::Error),
+    /// The certificates to trust could not be read.
+    Roots(rustls_native_certs::Error),
+    /// No server could be asked: each one's reason.
+    Unreachable(Vec<(Endpoint, Fault)>),
+    /// The server refused or failed.
+    Answer(Answer),
+    /// What the server sent is not of the KES protocol.
+    Protocol {
+        server: Endpoint,
+        problem: ProtocolProblem,
+    },
+    /// A request could not be written as JSON.
+    Encode(serde_json::Error),
+    /// A text is not padded standard base64.
+    NotBase64 {
+        /// What the text should be.
+        what: &'static str,
+    },
+    /// The operating system gave no random bytes.
+    Random,
+    /// Standard input could not be read.
+    Input(io::Error),
+    /// Standard output could not be written.
+    Output(io::Error),
+}
+
+/// Why a server could not be asked.
+#[derive(Debug)]
+pub enum Fault {
+    /// Its name has no address.
+    HostNotFound,
+    /// Nobody listens there.
+    Refused,
+    /// The network does not lead there.
+    NoRoute(io::Error),
+    /// It took too long to connect.
+    ConnectTimeout,
+    /// It was connected but took too long to answer.
+    AnswerTimeout,
+    /// Its certificate is not trusted.
+    Untrusted(rustls::CertificateError),
+    /// It does not want our certificate.
+    ClientCertificate(rustls::AlertDescription),
+    /// TLS failed in another way.
+    Tls(rustls::Error),
+    /// The connection broke.
+    Io(io::Error),
+    /// It does not speak HTTP as it should.
+    Http(ureq::Error),
+}
+
+impl Fault {
+    /// Whether the server may have done what it was asked to, so that asking again could be wrong.
+    pub const fn may_have_been_asked(&self) -> bool {
+        matches!(self, Self::AnswerTimeout | Self::Io(_) | Self::Http(_))
+    }
+}
+
+/// An answer other than 200.
+#[derive(Debug)]
+pub struct Answer {
+    /// The key, policy or identity in question.
+    pub subject: Option<String>,
+    /// The HTTP status.
+    pub status: u16,
+    /// What the server says.
+    pub message: String,
+    /// The path asked for.
+    pub path: String,
+    /// Who asked.
+    pub identity: Identity,
+}
+
+/// How an answer is not of the protocol.
+#[derive(Debug)]
+pub enum ProtocolProblem {
+    /// The body is longer than 1 MiB.
+    TooLong,
+    /// The body of a success is not the JSON that it should be.
+    Body(serde_json::Error),
+    /// A listing goes on where it has been.
+    EndlessList,
+}
+
+impl Error {
+    /// The HTTP status, if it was the server that refused.
+    pub const fn status(&self) -> Option<u16> {
+        match self {
+            Self::Answer(answer) => Some(answer.status),
+            _ => None,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        let any_of = |names: [&str; 3]| names.join(", ");
+        Some(match self {
+            Self::NoCredential => format!(
+                "set an API key ({}),\nor a key file ({})\nand a certificate file ({});\n`sealedge identity new` makes an API key",
+                any_of(API_KEY),
+                any_of(KEY_FILE),
+                any_of(CERTIFICATE_FILE),
+            ),
+            Self::HalfCredential { missing, .. } => {
+                format!("set one of {} as well", any_of(*missing))
+            }
+            Self::ApiKey { .. } => "`sealedge identity new` makes an API key".to_owned(),
+            Self::Endpoint(_) => format!(
+                "set one of {} to `host:port` or `https://host:port`",
+                any_of(SERVER)
+            ),
+            Self::Exists { .. } => {
+                "choose another file, or overwrite this one with --force".to_owned()
+            }
+            Self::SameFile { .. } => "name two files with --key and --cert".to_owned(),
+            Self::KeyFile { reason: None, .. } => {
+                "a PEM file with a PRIVATE KEY block is needed".to_owned()
+            }
+            Self::KeyFile { .. } => {
+                "the key file and the certificate file must belong together".to_owned()
+            }
+            Self::EncryptedKey { path } => {
+                format!(
+                    "decrypt it first: openssl pkey -in {} -out FILE",
+                    path.display()
+                )
+            }
+            Self::Roots(_) => "check SSL_CERT_FILE and SSL_CERT_DIR".to_owned(),
+            Self::Unreachable(faults) => return faults.last().and_then(|(_, fault)| fault.hint()),
+            Self::Answer(answer) => return answer.hint(),
+            Self::Protocol { server, .. } => format!("is {server} a sealedge or KES server?"),
+            Self::NotBase64 { .. } => {
+                "base64 with the alphabet `A-Za-z0-9+/` and `=` at the end is needed".to_owned()
+            }
+            _ => return None,
+        })
+    }
+
+    /// The same error, saying which key, policy or identity it is about.
+    pub fn about(mut self, subject: &str) -> Self {
+        if let Self::Answer(answer) = &mut self {
+            answer.subject = Some(subject.to_owned());
+        }
+        self
+    }
+}
+
+impl Fault {
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::HostNotFound => format!("check the address in {}", SERVER.join(", ")),
+            Self::Refused => format!(
+                "start a server to try things out with `sealedge server --dev`,\nor set one of {} to where yours is",
+                SERVER.join(", ")
+            ),
+            Self::NoRoute(_) | Self::ConnectTimeout => {
+                "check the address, the network and the firewall".to_owned()
+            }
+            Self::Untrusted(_) => {
+                "name the certificate of the server or of its authority in SSL_CERT_FILE,\n\
+                 or skip the check with -k (not in production)"
+                    .to_owned()
+            }
+            Self::ClientCertificate(_) => {
+                "the server verifies client certificates (`tls.auth: on`): \
+                 use one that its `tls.ca` signed"
+                    .to_owned()
+            }
+            Self::Tls(_) => "is it an HTTPS server?".to_owned(),
+            _ => return None,
+        })
+    }
+}
+
+impl Answer {
+    fn hint(&self) -> Option<String> {
+        Some(match (self.status, self.message.as_str()) {
+            (403, _) => format!(
+                "you are the identity {};\nlet it do this by a policy on the server that allows `{}`",
+                self.identity, self.path
+            ),
+            (404, "key does not exist") => "`sealedge key ls` shows the keys that do".to_owned(),
+            (404, "policy does not exist") => {
+                "`sealedge policy ls` shows the policies that do".to_owned()
+            }
+            (404, "identity does not exist") => {
+                "`sealedge identity ls` shows the identities that do".to_owned()
+            }
+            (400, "decryption failed: ciphertext is not authentic") => {
+                "the key, the ciphertext or the context is not the one of the encryption".to_owned()
+            }
+            (502..=504, _) => {
+                "the server has trouble with its key store; see its log and `sealedge status`"
+                    .to_owned()
+            }
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoCredential => {
+                f.write_str("nothing says who you are: neither an API key nor a certificate is set")
+            }
+            Self::HalfCredential { set, .. } => {
+                write!(f, "{set} is only one half of a key and its certificate")
+            }
+            Self::ApiKey { source, reason } => write!(f, "{source}: {reason}"),
+            Self::Endpoint(reason) => reason.fmt(f),
+            Self::Read { path, reason } => write!(f, "cannot read `{}`: {reason}", path.display()),
+            Self::Write { path, reason } => {
+                write!(f, "cannot write `{}`: {reason}", path.display())
+            }
+            Self::Exists { path } => write!(f, "`{}` exists", path.display()),
+            Self::SameFile { path } => write!(
+                f,
+                "`{}` cannot hold both key and certificate",
+                path.display()
+            ),
+            Self::Certificate(reason) => reason.fmt(f),
+            Self::CertificateFile { path, reason } => write!(f, "`{}`: {reason}", path.display()),
+            Self::KeyFile { path, reason: None } => {
+                write!(f, "`{}`: there is no private key in it", path.display())
+            }
+            Self::KeyFile {
+                path,
+                reason: Some(reason),
+            } => {
+                write!(
+                    f,
+                    "`{}`: the private key cannot be used: {reason}",
+                    path.display()
+                )
+            }
+            Self::EncryptedKey { path } => write!(
+                f,
+                "`{}`: the private key is under a password",
+                path.display()
+            ),
+            Self::PrivateKey(reason) => write!(f, "the private key cannot be used: {reason}"),
+            Self::Roots(reason) => write!(f, "cannot read the certificates to trust: {reason}"),
+            Self::Unreachable(faults) => {
+                for (at, (server, fault)) in faults.iter().enumerate() {
+                    write!(f, "{}{server}: {fault}", if at == 0 { "" } else { "\n" })?;
+                }
+                Ok(())
+            }
+            Self::Answer(Answer {
+                subject: Some(subject),
+                message,
+                ..
+            }) => write!(f, "`{subject}`: {message}"),
+            Self::Answer(answer) => f.write_str(&answer.message),
+            Self::Protocol { server, problem } => write!(f, "{server}: {problem}"),
+            Self::Encode(reason) => write!(f, "cannot write JSON: {reason}"),
+            Self::NotBase64 { what } => write!(f, "the {what} is not base64"),
+            Self::Random => f.write_str("the operating system gives no random bytes"),
+            Self::Input(reason) => write!(f, "cannot read standard input: {reason}"),
+            Self::Output(reason) => write!(f, "cannot write standard output: {reason}"),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HostNotFound => f.write_str("there is no such host"),
+            Self::Refused => f.write_str("connection refused: no server listens there"),
+            Self::NoRoute(reason) => write!(f, "no way to the server: {reason}"),
+            Self::ConnectTimeout => f.write_str("no connection in time"),
+            Self::AnswerTimeout => f.write_str("no answer in time"),
+            Self::Untrusted(reason) => {
+                write!(f, "the server's certificate is not trusted: {reason}")
+            }
+            Self::ClientCertificate(alert) => write!(
+                f,
+                "the server does not accept the client certificate: {alert:?}"
+            ),
+            Self::Tls(reason) => write!(f, "TLS failed: {reason}"),
+            Self::Io(reason) => write!(f, "the connection broke: {reason}"),
+            Self::Http(reason) => write!(f, "HTTP failed: {reason}"),
+        }
+    }
+}
+
+impl fmt::Display for ProtocolProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong => f.write_str("the answer is longer than 1 MiB"),
+            // serde_json would quote a part of the body; where it stopped is enough.
+            Self::Body(reason) => write!(
+                f,
+                "the answer is not as expected (at column {})",
+                reason.column()
+            ),
+            Self::EndlessList => f.write_str("the listing never ends"),
+        }
+    }
+}

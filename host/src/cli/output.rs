@@ -1,0 +1,239 @@
+//! The two ways to print: text for people, JSON for machines.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write, stderr, stdout};
+
+use anstream::AutoStream;
+use anstyle::{AnsiColor, Style};
+use clap::ColorChoice;
+use serde::Serialize;
+
+use super::Common;
+use super::error::Error;
+use super::protocol::Created;
+
+const LABEL: Style = AnsiColor::Cyan.on_default();
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const HINT: Style = AnsiColor::Cyan.on_default().bold();
+
+/// Standard output.
+pub struct Output {
+    json: bool,
+    color: ColorChoice,
+}
+
+impl Output {
+    /// As the options say.
+    pub const fn new(common: Common) -> Self {
+        Self {
+            json: common.json,
+            color: common.color,
+        }
+    }
+
+    /// For results that are data to hand on: JSON also where no person reads, as `kes` does,
+    /// so that `kes key dek my-key | jq -r .ciphertext` works.
+    pub fn of_data(common: Common) -> Self {
+        Self {
+            json: common.json || !stdout().is_terminal(),
+            color: common.color,
+        }
+    }
+
+    /// Prints `value` as one line of JSON, or `text` of it.
+    pub fn show<T: Serialize>(
+        &self,
+        value: &T,
+        text: impl FnOnce(&T) -> String,
+    ) -> Result<(), Error> {
+        if self.json {
+            let mut line = serde_json::to_string(value).map_err(Error::Encode)?;
+            line.push('\n');
+            self.write(&line)
+        } else {
+            self.write(&text(value))
+        }
+    }
+
+    /// Prints all the names of a listing: one a line as they come, or one JSON array.
+    pub fn show_names(
+        &self,
+        list: impl FnOnce(&mut dyn FnMut(&[String]) -> Result<(), Error>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut all = Vec::new();
+        list(&mut |names| {
+            if self.json {
+                all.extend_from_slice(names);
+                Ok(())
+            } else {
+                self.write(
+                    &names
+                        .iter()
+                        .fold(String::new(), |text, name| text + name + "\n"),
+                )
+            }
+        })?;
+        if self.json {
+            self.show(&all, |_| String::new())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn write(&self, text: &str) -> Result<(), Error> {
+        let mut stream = AutoStream::new(stdout(), choice(self.color));
+        stream
+            .write_all(text.as_bytes())
+            .and_then(|()| stream.flush())
+            .map_err(Error::Output)
+    }
+}
+
+/// Lines of a label and its value, the values below each other.
+pub fn fields(rows: &[(&str, String)]) -> String {
+    let width = rows
+        .iter()
+        .map(|(label, _)| label.len())
+        .max()
+        .unwrap_or_default();
+    rows.iter().fold(String::new(), |mut text, (label, value)| {
+        let _ = writeln!(text, "{LABEL}{label:width$}{LABEL:#}  {value}");
+        text
+    })
+}
+
+/// The rows that say when and by whom something was made; without what is not known.
+pub fn created(created: &Created) -> impl Iterator<Item = (&'static str, String)> {
+    let at = created
+        .created_at
+        .as_deref()
+        .and_then(|at| at.parse::<jiff::Timestamp>().ok());
+    // Go writes the year 1 for no time at all.
+    let at = at
+        .filter(|at| at.as_second() > 0)
+        .map(|at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string());
+    let by = created.created_by.clone().filter(|by| !by.is_empty());
+    at.map(|at| ("created", at))
+        .into_iter()
+        .chain(by.map(|by| ("by", by)))
+}
+
+/// Prints an error and what to do about it to standard error.
+pub fn report(error: &Error, json: bool, color: ColorChoice) {
+    let text = if json {
+        report_json(error)
+    } else {
+        report_text(error)
+    };
+    // Where standard error is closed, nobody can be told.
+    let _ = AutoStream::new(stderr(), choice(color)).write_all(text.as_bytes());
+}
+
+fn report_json(error: &Error) -> String {
+    #[derive(Serialize)]
+    struct Report {
+        message: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
+    }
+    let report = Report {
+        message: error.to_string(),
+        status: error.status(),
+        hint: error.hint(),
+    };
+    serde_json::to_string(&report).unwrap_or_default() + "\n"
+}
+
+fn report_text(error: &Error) -> String {
+    let indented = |text: &str, by: &str| text.replace('\n', &format!("\n{by}"));
+    let mut text = format!(
+        "{ERROR}error:{ERROR:#} {}\n",
+        indented(&error.to_string(), "       ")
+    );
+    if let Some(hint) = error.hint() {
+        let _ = writeln!(text, "{HINT}hint:{HINT:#}  {}", indented(&hint, "       "));
+    }
+    text
+}
+
+const fn choice(color: ColorChoice) -> anstream::ColorChoice {
+    match color {
+        ColorChoice::Auto => anstream::ColorChoice::Auto,
+        ColorChoice::Always => anstream::ColorChoice::Always,
+        ColorChoice::Never => anstream::ColorChoice::Never,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::error::Answer;
+    use sealedge_core::identity::Identity;
+
+    fn plain(text: &str) -> String {
+        anstream::adapter::strip_str(text).to_string()
+    }
+
+    fn forbidden() -> Error {
+        Error::Answer(Answer {
+            subject: Some("k1".to_owned()),
+            status: 403,
+            message: "not authorized: insufficient permissions".to_owned(),
+            path: "/v1/key/create/k1".to_owned(),
+            identity: Identity::from_bytes([0xab; 32]),
+        })
+    }
+
+    #[test]
+    fn values_stand_below_each_other() {
+        let text = fields(&[("a", "1".to_owned()), ("long", "2".to_owned())]);
+        assert_eq!(plain(&text), "a     1\nlong  2\n");
+        assert_ne!(plain(&text), text, "labels have a colour");
+    }
+
+    #[test]
+    fn no_time_is_not_shown() {
+        let made = |at: &str, by: &str| {
+            created(&Created {
+                created_at: Some(at.to_owned()),
+                created_by: Some(by.to_owned()),
+            })
+            .collect::<Vec<_>>()
+        };
+        assert_eq!(made("0001-01-01T00:00:00Z", ""), []);
+        assert_eq!(
+            made("2026-11-24T05:06:24.501482756Z", "x"),
+            [
+                ("created", "2026-11-24 05:06:24 UTC".to_owned()),
+                ("by", "x".to_owned())
+            ]
+        );
+    }
+
+    #[test]
+    fn a_refusal_names_who_was_refused_and_what() {
+        let identity = "ab".repeat(32);
+        assert_eq!(
+            plain(&report_text(&forbidden())),
+            format!(
+                "error: `k1`: not authorized: insufficient permissions\n\
+                 hint:  you are the identity {identity};\n       \
+                 let it do this by a policy on the server that allows `/v1/key/create/k1`\n"
+            )
+        );
+    }
+
+    #[test]
+    fn a_json_report_has_message_and_status() {
+        let report: serde_json::Value = serde_json::from_str(&report_json(&forbidden())).unwrap();
+        assert_eq!(
+            report["message"],
+            "`k1`: not authorized: insufficient permissions"
+        );
+        assert_eq!(report["status"], 403);
+        let report: serde_json::Value = serde_json::from_str(&report_json(&Error::Random)).unwrap();
+        assert_eq!(report.get("status"), None);
+    }
+}
