@@ -1,1 +1,12 @@
-//! The door to wasmtime.
+//! The door to wasmtime: the key service as a WebAssembly component (see `wit/`).
+//!
+//! [`door`] runs the service's futures without ever waiting, over whatever [`lent::Lent`] is. In the
+//! component that is the host's imports; a native program can link the same door.
+
+pub mod door;
+pub mod lent;
+
+#[cfg(target_family = "wasm")]
+mod allocator;
+#[cfg(target_family = "wasm")]
+mod wit;

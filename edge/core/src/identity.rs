@@ -83,7 +83,9 @@ impl FromStr for Identity {
             return Err(NotAnIdentity);
         }
         for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            let [high, low] = pair else { return Err(NotAnIdentity) };
+            let [high, low] = pair else {
+                return Err(NotAnIdentity);
+            };
             *byte = value(*high)? << 4 | value(*low)?;
         }
         Ok(Self(bytes))

@@ -1,11 +1,27 @@
 //! The key service of sealedge: routing, authentication, policies, cryptography, caching and audit.
 //!
-//! This library does no I/O and knows no platform.
+//! This library does no I/O and knows no platform. A door (a WebAssembly component, a Worker, a
+//! Spin application) implements the traits of [`platform`], hands requests to [`service::Service`]
+//! and translates its answers.
 #![forbid(unsafe_code)]
 
+mod api;
 pub mod api_key;
+pub mod audit;
+pub mod cache;
+pub mod certificate;
 pub mod config;
 pub mod crypto;
+pub mod error;
 pub mod identity;
 pub mod key;
+pub mod listing;
+pub mod metrics;
 pub mod name;
+pub mod platform;
+pub mod policy;
+pub mod response;
+pub mod route;
+pub mod service;
+pub mod store;
+pub mod time;

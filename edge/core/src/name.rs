@@ -54,7 +54,20 @@ mod tests {
             assert!(Name::new(good).is_some(), "{good}");
         }
         let too_long = "a".repeat(81);
-        for bad in ["", "_", "-a", "a-", "a.b", "a/b", "a*", "*", "ä", "a b", "a\0", too_long.as_str()] {
+        for bad in [
+            "",
+            "_",
+            "-a",
+            "a-",
+            "a.b",
+            "a/b",
+            "a*",
+            "*",
+            "ä",
+            "a b",
+            "a\0",
+            too_long.as_str(),
+        ] {
             assert!(Name::new(bad).is_none(), "{bad}");
         }
     }

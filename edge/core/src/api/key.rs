@@ -1,0 +1,251 @@
+//! Keys: their life, and what is done with them.
+
+use serde::{Deserialize, Serialize};
+
+use super::body::{self, Bytes, Encoded};
+use super::{Call, json};
+use crate::crypto::{NotAuthentic, NotSealed};
+use crate::error::{Action, Error, Kind};
+use crate::key::{Cipher, Key};
+use crate::listing::{Listing, PAGE};
+use crate::name::Name;
+use crate::platform::Platform;
+use crate::response::Response;
+use crate::service::Service;
+use crate::store::{Store, StoreError};
+
+pub async fn create<P: Platform>(
+    service: &Service<P>,
+    call: Call<'_, P::Body>,
+) -> Result<Response, Error> {
+    let name = name(call.argument)?;
+    service.create_key(&name, call.caller).await?;
+    Ok(Response::empty())
+}
+
+#[derive(Deserialize)]
+struct Import {
+    #[serde(default)]
+    key: Bytes,
+    #[serde(default)]
+    cipher: Option<String>,
+}
+
+pub async fn import<P: Platform>(
+    service: &Service<P>,
+    call: Call<'_, P::Body>,
+) -> Result<Response, Error> {
+    let (name, caller) = (name(call.argument)?, call.caller);
+    let request: Import = body::read(call).await.map_err(|_| Error::InvalidImport)?;
+    let cipher: Cipher = request
+        .cipher
+        .unwrap_or_default()
+        .parse()
+        .map_err(Error::Unsupported)?;
+    let now = service.platform.now().timestamp();
+    let mut random = |buffer: &mut [u8]| service.platform.random(buffer);
+    let key =
+        Key::import(&request.key.0, cipher, &mut random, now, caller).map_err(Error::KeySize)?;
+    service.store_key(&name, &key).await?;
+    Ok(Response::empty())
+}
+
+#[derive(Serialize)]
+struct Description<'a> {
+    name: &'a str,
+    algorithm: &'static str,
+    created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_by: Option<&'a str>,
+}
+
+pub async fn describe<P: Platform>(
+    service: &Service<P>,
+    call: Call<'_, P::Body>,
+) -> Result<Response, Error> {
+    let name = name(call.argument)?;
+    let key = service.key(&name).await?;
+    json(&Description {
+        name: name.as_str(),
+        algorithm: key.cipher().as_str(),
+        created_at: key.created_at().to_string(),
+        created_by: key.created_by(),
+    })
+}
+
+#[derive(Serialize)]
+struct Names {
+    names: Vec<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    continue_at: String,
+}
+
+pub async fn list<P: Platform>(
+    service: &Service<P>,
+    call: Call<'_, P::Body>,
+) -> Result<Response, Error> {
+    let listing = Listing::parse(call.argument)?;
+    let names = service
+        .platform
+        .store()
+        .list(&listing.prefix, listing.after.as_deref(), PAGE + 1)
+        .await
+        .map_err(|source| Error::Store {
+            action: Action::List,
+            source,
+        })?;
+    let page = listing.page(names);
+    json(&Names {
+        names: page.names,
+        continue_at: page.continue_at,
+    })
+}
+
+pub async fn delete<P: Platform>(
+    service: &Service<P>,
+    call: Call<'_, P::Body>,
+) -> Result<Response, Error> {
+    let name = name(call.argument)?;
+    let deleted = service.platform.store().delete(&name).await;
+    // Whatever the store said, from here on no cache may know better.
+    service.platform.invalidate(&name).await;
+    match deleted {
+        Ok(()) => Ok(Response::empty()),
+        Err(StoreError::NotFound) => Err(Error::NotFound(Kind::Key)),
+        Err(source) => Err(Error::Store {
+            action: Action::Delete,
+            source,
+        }),
+    }
+}
+
+#[derive(Default, Deserialize)]
+struct Generate {
+    #[serde(default)]
+    context: Bytes,
+}
+
+#[derive(Serialize)]
+struct Dek<'a> {
+    plaintext: Encoded<'a>,
+    ciphertext: Encoded<'a>,
+}
+
+pub async fn generate<P: Platform>(
+    service: &Service<P>,
+    call: Call<'_, P::Body>,
+) -> Result<Response, Error> {
+    let name = name(call.argument)?;
+    let request: Generate = body::read_optional(call).await?;
+    let key = service.key(&name).await?;
+    let mut random = |buffer: &mut [u8]| service.platform.random(buffer);
+    let dek = key
+        .generate(service.platform.crypto(), &mut random, &request.context.0)
+        .map_err(too_long)?;
+    json(&Dek {
+        plaintext: Encoded(dek.plaintext.expose()),
+        ciphertext: Encoded(&dek.ciphertext),
+    })
+}
+
+#[derive(Deserialize)]
+struct Encrypt {
+    #[serde(default)]
+    plaintext: Bytes,
+    #[serde(default)]
+    context: Bytes,
+}
+
+#[derive(Serialize)]
+struct Ciphertext<'a> {
+    ciphertext: Encoded<'a>,
+}
+
+pub async fn encrypt<P: Platform>(
+    service: &Service<P>,
+    call: Call<'_, P::Body>,
+) -> Result<Response, Error> {
+    let name = name(call.argument)?;
+    let request: Encrypt = body::read(call).await?;
+    let key = service.key(&name).await?;
+    let mut random = |buffer: &mut [u8]| service.platform.random(buffer);
+    let crypto = service.platform.crypto();
+    let ciphertext = key
+        .encrypt(
+            crypto,
+            &mut random,
+            &request.plaintext.0,
+            &request.context.0,
+        )
+        .map_err(too_long)?;
+    json(&Ciphertext {
+        ciphertext: Encoded(&ciphertext),
+    })
+}
+
+#[derive(Deserialize)]
+struct Decrypt {
+    #[serde(default)]
+    ciphertext: Bytes,
+    #[serde(default)]
+    context: Bytes,
+}
+
+#[derive(Serialize)]
+struct Plaintext<'a> {
+    plaintext: Encoded<'a>,
+}
+
+pub async fn decrypt<P: Platform>(
+    service: &Service<P>,
+    call: Call<'_, P::Body>,
+) -> Result<Response, Error> {
+    let name = name(call.argument)?;
+    let request: Decrypt = body::read(call).await?;
+    let key = service.key(&name).await?;
+    let plaintext = key
+        .decrypt(
+            service.platform.crypto(),
+            &request.ciphertext.0,
+            &request.context.0,
+        )
+        .map_err(|NotAuthentic| Error::NotAuthentic)?;
+    json(&Plaintext {
+        plaintext: Encoded(&plaintext),
+    })
+}
+
+#[derive(Deserialize)]
+struct Hmac {
+    #[serde(default)]
+    message: Bytes,
+}
+
+#[derive(Serialize)]
+struct Sum<'a> {
+    hmac: Encoded<'a>,
+}
+
+pub async fn hmac<P: Platform>(
+    service: &Service<P>,
+    call: Call<'_, P::Body>,
+) -> Result<Response, Error> {
+    let name = name(call.argument)?;
+    let request: Hmac = body::read(call).await?;
+    let key = service.key(&name).await?;
+    let sum = key
+        .hmac(service.platform.crypto(), &request.message.0)
+        .map_err(Error::NoHmac)?;
+    json(&Sum {
+        hmac: Encoded(&sum),
+    })
+}
+
+fn name(argument: &str) -> Result<Name, Error> {
+    Name::new(argument).ok_or_else(|| Error::InvalidName(Kind::Key, argument.to_owned()))
+}
+
+/// A route's limit for bodies is far below a cipher's for plaintexts.
+fn too_long(NotSealed: NotSealed) -> Error {
+    Error::InvalidBody
+}

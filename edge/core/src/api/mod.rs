@@ -1,0 +1,62 @@
+//! What each route does, once it is known who asks and that a policy allows it.
+
+mod body;
+mod identity;
+mod key;
+mod policy;
+mod system;
+
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::identity::Identity;
+use crate::platform::Platform;
+use crate::response::Response;
+use crate::route::{Operation, Route};
+use crate::service::{Incoming, Service};
+
+/// A request that was let through.
+pub(crate) struct Call<'a, B> {
+    pub route: &'a Route,
+    /// What follows the route in the path: a name or a pattern.
+    pub argument: &'a str,
+    /// Who asks; `None` only where anybody may.
+    pub caller: Option<Identity>,
+    pub body: Incoming<B>,
+}
+
+pub(crate) async fn serve<P: Platform>(
+    service: &Service<P>,
+    call: Call<'_, P::Body>,
+) -> Result<Response, Error> {
+    match call.route.operation {
+        Operation::Version => system::version(service),
+        Operation::Ready => system::ready(service).await,
+        Operation::Status => system::status(service).await,
+        Operation::Metrics => system::metrics(service).await,
+        Operation::ListApis => system::list_apis(service),
+        Operation::CreateKey => key::create(service, call).await,
+        Operation::ImportKey => key::import(service, call).await,
+        Operation::DescribeKey => key::describe(service, call).await,
+        Operation::ListKeys => key::list(service, call).await,
+        Operation::DeleteKey => key::delete(service, call).await,
+        Operation::Generate => key::generate(service, call).await,
+        Operation::Encrypt => key::encrypt(service, call).await,
+        Operation::Decrypt => key::decrypt(service, call).await,
+        Operation::Hmac => key::hmac(service, call).await,
+        Operation::DescribePolicy => policy::describe(service, call.argument),
+        Operation::ReadPolicy => policy::read(service, call.argument),
+        Operation::ListPolicies => policy::list(service, call.argument),
+        Operation::DescribeIdentity => identity::describe(service, call.argument),
+        Operation::ListIdentities => identity::list(service, call.argument),
+        Operation::DescribeSelf => identity::describe_self(service, call.caller),
+        Operation::ErrorLog | Operation::AuditLog => Err(Error::NoLogStreams),
+    }
+}
+
+/// An answer with a JSON body.
+fn json(body: &impl Serialize) -> Result<Response, Error> {
+    // Only a map with keys that are no text could fail, and no answer has one.
+    let body = serde_json::to_vec(body).unwrap_or_default();
+    Ok(Response::json(body))
+}

@@ -1,0 +1,236 @@
+//! What can go wrong with a request, and the one place that turns it into HTTP.
+//!
+//! Each error has two readers. The client gets a status and a message that many programs compare
+//! to the letter (section 4 of the protocol), so nothing of the inside may show in it. The operator
+//! gets [`Error::detail`] in the error log: hosts, paths, the reason.
+
+use std::fmt;
+
+use crate::certificate::ForwardedError;
+use crate::key::{CorruptKey, InvalidKeySize, NoHmacKey, UnsupportedCipher};
+use crate::name::Name;
+use crate::store::StoreError;
+
+/// Why a request was not served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// No route has this path.
+    NoRoute,
+    /// The path's percent-encoding is broken.
+    BadPath,
+    /// The route takes another method.
+    Method {
+        /// The request's method.
+        got: String,
+        /// The route's.
+        expected: &'static str,
+    },
+    /// The route wants a certificate, and there is none.
+    NoCertificate,
+    /// More than one certificate could be the client's.
+    SeveralCertificates,
+    /// The client's certificate is not the one whose key signed the handshake.
+    CertificateNotFirst,
+    /// One of the certificates is none.
+    UnreadableCertificate,
+    /// The header with a forwarded certificate came from a client that is no listed proxy.
+    NotAProxy,
+    /// The forwarded certificate does not identify a client.
+    Forwarded(ForwardedError),
+    /// No policy allows the request.
+    NotAllowed,
+    /// A name breaks the rule for names.
+    InvalidName(Kind, String),
+    /// A pattern breaks the rule for patterns.
+    InvalidPattern(String),
+    /// The body is missing, too large, no JSON, or has the wrong fields.
+    InvalidBody,
+    /// The same for an import without a body, which KES words in another way.
+    InvalidImport,
+    /// An import of a key for an unknown cipher.
+    Unsupported(UnsupportedCipher),
+    /// An import of a key that is not as long as its cipher wants.
+    KeySize(InvalidKeySize),
+    /// The ciphertext is not authentic under key and context.
+    NotAuthentic,
+    /// The key was made before keys had a second one for HMAC.
+    NoHmac(NoHmacKey),
+    /// There is nothing of this kind and name.
+    NotFound(Kind),
+    /// A key of this name exists.
+    KeyExists,
+    /// The key store failed.
+    Store {
+        /// What was asked of it.
+        action: Action,
+        /// What it said.
+        source: StoreError,
+    },
+    /// What the key store holds is no key.
+    Corrupt {
+        /// The key's name.
+        name: Name,
+        /// What is wrong with it.
+        source: CorruptKey,
+    },
+    /// The request took longer than its route allows.
+    TimedOut,
+    /// This server has no streams of its logs.
+    NoLogStreams,
+}
+
+/// What a name names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the words say it")]
+pub enum Kind {
+    Key,
+    Policy,
+    Identity,
+}
+
+/// What the service wanted of the key store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the words say it")]
+pub enum Action {
+    Create,
+    Read,
+    List,
+    Delete,
+    Status,
+}
+
+impl Error {
+    /// The HTTP status (RFC 9110, 15).
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::NoCertificate
+            | Self::BadPath
+            | Self::SeveralCertificates
+            | Self::CertificateNotFirst
+            | Self::UnreadableCertificate
+            | Self::NotAProxy
+            | Self::Forwarded(_)
+            | Self::InvalidName(..)
+            | Self::InvalidPattern(_)
+            | Self::InvalidBody
+            | Self::InvalidImport
+            | Self::NotAuthentic
+            | Self::KeyExists => 400,
+            Self::NotAllowed => 403,
+            Self::NoRoute | Self::NotFound(_) => 404,
+            Self::Method { .. } => 405,
+            Self::Unsupported(_) | Self::KeySize(_) => 406,
+            Self::NoHmac(_) => 409,
+            Self::NoLogStreams => 501,
+            Self::Store {
+                action: Action::Status,
+                source: StoreError::Unreachable(_),
+            } => 504,
+            Self::Store { .. } | Self::Corrupt { .. } => 502,
+            Self::TimedOut => 504,
+        }
+    }
+
+    /// What the operator should read in the error log; `None` where the client alone is at fault.
+    pub fn detail(&self) -> Option<String> {
+        match self {
+            Self::Store { action, source } => Some(format!("{}: {source}", failed_to(*action))),
+            Self::Corrupt { name, source } => Some(format!(
+                "failed to read key: what is stored for '{name}' is no key: {source}"
+            )),
+            Self::TimedOut => Some(self.to_string()),
+            _ => None,
+        }
+    }
+}
+
+/// The message for the client.
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRoute => f.write_str("404 page not found"),
+            Self::BadPath => f.write_str("the path is not valid percent-encoded UTF-8"),
+            Self::Method { got, expected } => {
+                write!(f, "received method '{got}' expected '{expected}'")
+            }
+            Self::NoCertificate => f.write_str("tls: client certificate is required"),
+            Self::SeveralCertificates => {
+                f.write_str("tls: received more than one client certificate")
+            }
+            Self::CertificateNotFirst => {
+                f.write_str("tls: the client certificate must be the first of its chain")
+            }
+            Self::UnreadableCertificate => f.write_str("tls: the client certificate is malformed"),
+            Self::NotAProxy => f.write_str(
+                "tls: only a listed TLS proxy may forward a client certificate: \
+                 remove the header or add the proxy to tls.proxy.identities",
+            ),
+            Self::Forwarded(why) => write!(f, "tls: the forwarded client certificate {why}"),
+            Self::NotAllowed => f.write_str("not authorized: insufficient permissions"),
+            Self::InvalidName(kind, name) => {
+                let what = match kind {
+                    Kind::Key => "key name",
+                    Kind::Policy => "policy name",
+                    Kind::Identity => "identity",
+                };
+                write!(
+                    f,
+                    "{what} '{name}' is empty, too long or contains invalid characters"
+                )
+            }
+            Self::InvalidPattern(pattern) => {
+                write!(
+                    f,
+                    "listing pattern '{pattern}' is empty, too long or is invalid"
+                )
+            }
+            Self::InvalidBody => f.write_str("invalid request body"),
+            Self::InvalidImport => f.write_str("invalid import key request body"),
+            Self::Unsupported(error) => fmt::Display::fmt(error, f),
+            Self::KeySize(error) => fmt::Display::fmt(error, f),
+            Self::NotAuthentic => f.write_str("decryption failed: ciphertext is not authentic"),
+            Self::NoHmac(error) => fmt::Display::fmt(error, f),
+            Self::NotFound(Kind::Key) => f.write_str("key does not exist"),
+            Self::NotFound(Kind::Policy) => f.write_str("policy does not exist"),
+            Self::NotFound(Kind::Identity) => f.write_str("identity does not exist"),
+            Self::KeyExists => f.write_str("key already exists"),
+            Self::Store {
+                action: Action::Status,
+                source,
+            } => f.write_str(match source {
+                StoreError::Unreachable(_) => "key store is not reachable",
+                _ => "key store is unavailable",
+            }),
+            Self::Store { action, .. } => f.write_str(failed_to(*action)),
+            Self::Corrupt { .. } => f.write_str(failed_to(Action::Read)),
+            Self::TimedOut => f.write_str("the request took too long"),
+            Self::NoLogStreams => {
+                f.write_str("log streams are not supported: read the server's output instead")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+const fn failed_to(action: Action) -> &'static str {
+    match action {
+        Action::Create => "failed to create key",
+        Action::Read => "failed to read key",
+        Action::List => "failed to list keys",
+        Action::Delete => "failed to delete key",
+        Action::Status => "the key store does not answer",
+    }
+}
+
+impl fmt::Display for ForwardedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unreadable => "is not one URL-escaped PEM certificate",
+            Self::Authority => "is that of a certificate authority",
+            Self::NotYetValid => "is not valid yet",
+            Self::Expired => "has expired",
+        })
+    }
+}

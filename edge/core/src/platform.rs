@@ -1,0 +1,92 @@
+//! What the service needs of the world around it. A door implements these traits and decides nothing.
+//!
+//! Futures need not be `Send`: one instance runs on one thread at a time, on every platform.
+
+use std::future::Future;
+use std::time::Duration;
+
+use crate::audit;
+use crate::crypto::Crypto;
+use crate::name::Name;
+use crate::store::Store;
+use crate::time::Time;
+
+/// Everything that a platform lends to the service.
+pub trait Platform: 'static {
+    /// The key store of the platform itself: files, memory, a database.
+    type Store: Store;
+    /// Fast symmetric primitives, or the service's own.
+    type Crypto: Crypto;
+    /// A request's body that has not arrived yet.
+    type Body: Body;
+
+    /// The key store.
+    fn store(&self) -> &Self::Store;
+
+    /// The primitives behind every key.
+    fn crypto(&self) -> &Self::Crypto;
+
+    /// The time now.
+    fn now(&self) -> Time;
+
+    /// Fills `buffer` from a cryptographically secure source.
+    fn random(&self, buffer: &mut [u8]);
+
+    /// Completes after `duration`.
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()>;
+
+    /// Makes every instance of the service forget the key: done when no cache holds it any more,
+    /// and no read that has begun will put it into one.
+    fn invalidate(&self, name: &Name) -> impl Future<Output = ()>;
+
+    /// Adds this instance's counters to those of all instances and gives the sums
+    /// (see [`crate::metrics`] for what the numbers are).
+    fn totals(&self, increments: Vec<u64>) -> impl Future<Output = Vec<u64>>;
+
+    /// The machine and the process under the service.
+    fn system(&self) -> System;
+
+    /// Takes an audit record.
+    fn audit(&self, record: &audit::Record<'_>);
+
+    /// Takes a line for the operator's error log. It may name hosts and paths, never a secret.
+    fn error(&self, message: &str);
+}
+
+/// The part of a request's body that the service has not seen.
+pub trait Body {
+    /// Reads the whole body, unless it is longer than `limit` bytes.
+    fn read(self, limit: usize) -> impl Future<Output = Result<Vec<u8>, BodyError>>;
+}
+
+/// Why a body could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyError {
+    /// It is longer than the route allows.
+    TooLarge,
+    /// The client stopped sending it.
+    Broken,
+}
+
+/// The machine and the process, as `/v1/status` and `/v1/metrics` show them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct System {
+    /// The build's version control revision, or `unknown`.
+    pub commit: String,
+    /// The operating system, as Go names it (`linux`).
+    pub os: String,
+    /// The processor, as Go names it (`amd64`).
+    pub arch: String,
+    /// When the process started serving.
+    pub started: Time,
+    /// Logical processors of the machine.
+    pub cpus: u32,
+    /// Logical processors that the process may use.
+    pub usable_cpus: u32,
+    /// Threads of the process.
+    pub threads: u32,
+    /// Bytes of memory in use, stacks left out.
+    pub heap: u64,
+    /// Bytes of memory used by stacks.
+    pub stack: u64,
+}

@@ -1,0 +1,293 @@
+//! The route table: one line for each part of the API.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+
+/// What a route does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the table says which path each one is")]
+pub enum Operation {
+    Version,
+    Ready,
+    Status,
+    Metrics,
+    ListApis,
+    CreateKey,
+    ImportKey,
+    DescribeKey,
+    ListKeys,
+    DeleteKey,
+    Generate,
+    Encrypt,
+    Decrypt,
+    Hmac,
+    DescribePolicy,
+    ReadPolicy,
+    ListPolicies,
+    DescribeIdentity,
+    ListIdentities,
+    DescribeSelf,
+    ErrorLog,
+    AuditLog,
+}
+
+/// Who may call a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody.
+    Public,
+    /// Whom a policy allows, unless the configuration says `skip_auth`.
+    PolicyOrSkipped,
+    /// Whom a policy allows.
+    Policy,
+    /// Whoever has shown a certificate.
+    AnyIdentity,
+}
+
+/// One line of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// `GET`, `PUT` or `DELETE`; a PUT route takes POST as well.
+    pub method: &'static str,
+    /// The whole path, or, if it ends in `/`, its beginning: what follows is the argument.
+    pub path: &'static str,
+    /// What it does.
+    pub operation: Operation,
+    /// Who may call it.
+    pub access: Access,
+    /// The longest body in bytes; a body on a route with 0 is ignored.
+    pub max_body: usize,
+    /// How long a request may take; `None` for streams.
+    pub timeout: Option<Duration>,
+}
+
+const MB: usize = 1 << 20;
+
+const fn route(
+    method: &'static str,
+    path: &'static str,
+    operation: Operation,
+    access: Access,
+    max_body: usize,
+    seconds: u64,
+) -> Route {
+    let timeout = if seconds == 0 {
+        None
+    } else {
+        Some(Duration::from_secs(seconds))
+    };
+    Route {
+        method,
+        path,
+        operation,
+        access,
+        max_body,
+        timeout,
+    }
+}
+
+use Access as A;
+use Operation as Op;
+
+/// Every route of the service.
+#[rustfmt::skip]
+pub const ROUTES: [Route; 22] = [
+    route("GET", "/version", Op::Version, A::Public, 0, 10),
+    route("GET", "/v1/ready", Op::Ready, A::PolicyOrSkipped, 0, 15),
+    route("GET", "/v1/status", Op::Status, A::PolicyOrSkipped, 0, 15),
+    route("GET", "/v1/metrics", Op::Metrics, A::PolicyOrSkipped, 0, 15),
+    route("GET", "/v1/api", Op::ListApis, A::PolicyOrSkipped, 0, 10),
+    route("PUT", "/v1/key/create/", Op::CreateKey, A::Policy, 0, 15),
+    route("PUT", "/v1/key/import/", Op::ImportKey, A::Policy, MB, 15),
+    route("GET", "/v1/key/describe/", Op::DescribeKey, A::Policy, 0, 15),
+    route("GET", "/v1/key/list/", Op::ListKeys, A::Policy, 0, 15),
+    route("DELETE", "/v1/key/delete/", Op::DeleteKey, A::Policy, 0, 15),
+    route("PUT", "/v1/key/generate/", Op::Generate, A::Policy, MB, 15),
+    route("PUT", "/v1/key/encrypt/", Op::Encrypt, A::Policy, MB, 15),
+    route("PUT", "/v1/key/decrypt/", Op::Decrypt, A::Policy, MB, 15),
+    route("PUT", "/v1/key/hmac/", Op::Hmac, A::Policy, MB, 15),
+    route("GET", "/v1/policy/describe/", Op::DescribePolicy, A::Policy, 0, 15),
+    route("GET", "/v1/policy/read/", Op::ReadPolicy, A::Policy, 0, 15),
+    route("GET", "/v1/policy/list/", Op::ListPolicies, A::Policy, 0, 15),
+    route("GET", "/v1/identity/describe/", Op::DescribeIdentity, A::Policy, 0, 15),
+    route("GET", "/v1/identity/list/", Op::ListIdentities, A::Policy, 0, 15),
+    route("GET", "/v1/identity/self/describe", Op::DescribeSelf, A::AnyIdentity, 0, 15),
+    route("GET", "/v1/log/error", Op::ErrorLog, A::Policy, 0, 0),
+    route("GET", "/v1/log/audit", Op::AuditLog, A::Policy, 0, 0),
+];
+
+impl Route {
+    /// Whether the route takes the method.
+    pub fn takes(&self, method: &str) -> bool {
+        method == self.method || (method == "POST" && self.method == "PUT")
+    }
+
+    /// The route's path as the configuration's `api` section writes it: without a slash at its end.
+    pub fn configured_as(&self) -> &'static str {
+        self.path.strip_suffix('/').unwrap_or(self.path)
+    }
+
+    /// Whether an argument may be empty, so that the path is known without its last slash too.
+    fn is_listing(&self) -> bool {
+        matches!(
+            self.operation,
+            Op::ListKeys | Op::ListPolicies | Op::ListIdentities
+        )
+    }
+}
+
+/// The paths that the configuration's section `api` may name, and whether each may skip
+/// authentication.
+pub fn configurable() -> [(&'static str, bool); ROUTES.len()] {
+    ROUTES.map(|route| {
+        (
+            route.configured_as(),
+            route.access == Access::PolicyOrSkipped,
+        )
+    })
+}
+
+/// Finds the route of a path in constant time.
+pub struct Router {
+    routes: HashMap<&'static str, Route>,
+}
+
+impl Router {
+    /// A router over a table, which may differ from [`ROUTES`] in what the configuration can change.
+    pub fn new(table: impl IntoIterator<Item = Route>) -> Self {
+        let mut routes = HashMap::new();
+        for route in table {
+            if route.is_listing() {
+                routes.insert(route.configured_as(), route);
+            }
+            routes.insert(route.path, route);
+        }
+        Self { routes }
+    }
+
+    /// The route of a decoded path, and the argument that follows it.
+    pub fn find<'a>(&self, path: &'a str) -> Option<(&Route, &'a str)> {
+        if let Some((prefix, argument)) = split_argument(path)
+            && let Some(route) = self.routes.get(prefix)
+        {
+            return Some((route, argument));
+        }
+        self.routes
+            .get(path)
+            .filter(|route| !route.path.ends_with('/') || route.is_listing())
+            .map(|route| (route, ""))
+    }
+}
+
+/// `/v1/key/create/name` as `/v1/key/create/` and `name`.
+fn split_argument(path: &str) -> Option<(&str, &str)> {
+    let slash = path
+        .bytes()
+        .enumerate()
+        .filter(|(_, byte)| *byte == b'/')
+        .nth(3)?
+        .0;
+    path.split_at_checked(slash + 1)
+}
+
+/// A request's path with its percent-encoding (RFC 3986, 2.1) undone, once.
+///
+/// Router and policy both see this text, so that no encoding is read differently by the two.
+/// `None` if an encoding is broken or is no UTF-8.
+pub fn decode(path: &str) -> Option<Cow<'_, str>> {
+    if !path.contains('%') {
+        return Some(Cow::Borrowed(path));
+    }
+    let mut rest = path;
+    while let Some((_, after)) = rest.split_once('%') {
+        let digits = after.as_bytes().first_chunk::<2>()?;
+        if !digits.iter().all(u8::is_ascii_hexdigit) {
+            return None;
+        }
+        rest = after;
+    }
+    percent_decode_str(path).decode_utf8().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn found(path: &str) -> Option<(Operation, String)> {
+        let router = Router::new(ROUTES);
+        router
+            .find(path)
+            .map(|(route, argument)| (route.operation, argument.to_owned()))
+    }
+
+    #[test]
+    fn every_route_is_found() {
+        for route in ROUTES {
+            let expected = Some((route.operation, String::new()));
+            assert_eq!(found(route.path), expected, "{}", route.path);
+            if route.path.ends_with('/') {
+                let with_argument = format!("{}x/y", route.path);
+                assert_eq!(found(&with_argument), Some((route.operation, "x/y".into())));
+            }
+        }
+        assert_eq!(
+            found("/v1/key/list"),
+            Some((Operation::ListKeys, String::new()))
+        );
+    }
+
+    #[test]
+    fn what_is_no_route_is_not_found() {
+        for path in [
+            "",
+            "/",
+            "/v1",
+            "/v1/",
+            "/v1/nope",
+            "/version/",
+            "/v1/ready/",
+            "//v1/ready",
+            "/v1//key/create/a",
+            "/v1/key/create",
+            "/v1/key//create/a",
+            "/v1/./key/create/a",
+            "/v1/key/../key/create/a",
+            "v1/ready",
+            "/V1/ready",
+            "/v1/identity/self/describe/",
+            "/v1/identity/self/",
+            "/v1/log/audit/",
+        ] {
+            assert_eq!(found(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn decoding() {
+        assert_eq!(
+            decode("/v1/key/list/%2A").as_deref(),
+            Some("/v1/key/list/*")
+        );
+        assert_eq!(decode("/%252F").as_deref(), Some("/%2F"));
+        for broken in ["/%", "/%2", "/%zz", "/%ff", "/a%%20", "/%+1"] {
+            assert_eq!(decode(broken), None, "{broken}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_path_is_decoded_or_refused(path in "[/%a-f0-9.*~-]{0,40}|.{0,40}") {
+            if let Some(decoded) = decode(&path) {
+                let router = Router::new(ROUTES);
+                if let Some((route, argument)) = router.find(&decoded) {
+                    // The argument is exactly what follows the route, so a policy's prefix covers both.
+                    prop_assert!(decoded.ends_with(argument) && decoded.starts_with(route.configured_as()));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! The service: from a request to its answer.
+
+use std::borrow::Cow;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use crate::api::{self, Call};
+use crate::audit;
+use crate::cache::Cache;
+use crate::certificate::{self, Principal};
+use crate::config::{ApiSettings, Config};
+use crate::error::{Action, Error, Kind};
+use crate::identity::Identity;
+use crate::key::Key;
+use crate::listing;
+use crate::metrics::Counters;
+use crate::name::Name;
+use crate::platform::Platform;
+use crate::policy::Policies;
+use crate::response::Response;
+use crate::route::{self, Access, Operation, ROUTES, Route, Router};
+use crate::store::{Store, StoreError};
+
+/// A request, as a door hands it in.
+pub struct Request<B> {
+    /// The HTTP method, in capitals.
+    pub method: String,
+    /// The path as it came, percent-encoded, without its query.
+    pub path: String,
+    /// The client's address, without its port.
+    pub ip: String,
+    /// What the connection's certificates say about the client.
+    pub principal: Principal,
+    /// The values of the header for forwarded certificates (see [`Service::forwarded_header`]).
+    pub forwarded: Vec<Vec<u8>>,
+    /// The body.
+    pub body: Incoming<B>,
+}
+
+/// A request's body.
+pub enum Incoming<B> {
+    /// All of it; empty if there is none.
+    Whole(Vec<u8>),
+    /// It is still on its way, and read only if the request gets so far.
+    Later(B),
+}
+
+/// The key service of one instance.
+pub struct Service<P> {
+    pub(crate) platform: P,
+    pub(crate) policies: Policies,
+    pub(crate) counters: Counters,
+    pub(crate) routes: Vec<Route>,
+    router: Router,
+    admin: Option<Identity>,
+    proxies: Vec<Identity>,
+    forwarded_header: Option<String>,
+    keys: Vec<Name>,
+    audit: bool,
+    cache: Cache,
+}
+
+impl<P: Platform> Service<P> {
+    /// A service as the configuration wants it.
+    pub fn new(config: Config, platform: P) -> Self {
+        let routes: Vec<Route> = ROUTES
+            .into_iter()
+            .map(|route| match config.api.get(route.configured_as()) {
+                Some(settings) => with_settings(route, settings),
+                None => route,
+            })
+            .collect();
+        let has_proxies = !config.tls.proxies.is_empty();
+        Self {
+            platform,
+            policies: Policies::new(config.policies),
+            counters: Counters::default(),
+            router: Router::new(routes.iter().copied()),
+            routes,
+            admin: config.admin,
+            forwarded_header: has_proxies.then_some(config.tls.forwarded_certificate_header),
+            proxies: config.tls.proxies,
+            keys: config.keys,
+            audit: config.log.audit,
+            cache: Cache::new(config.cache),
+        }
+    }
+
+    /// The header, in lower case, whose values belong into [`Request::forwarded`];
+    /// `None` while no proxy is listed.
+    pub fn forwarded_header(&self) -> Option<&str> {
+        self.forwarded_header.as_deref()
+    }
+
+    /// Whether some route wants to know nothing of its caller, so that a client may come without
+    /// a certificate.
+    pub fn certificate_optional(&self) -> bool {
+        let differs = |route: &&Route| {
+            ROUTES
+                .iter()
+                .any(|other| other.path == route.path && other.access != route.access)
+        };
+        self.routes.iter().any(|route| differs(&route))
+    }
+
+    /// Creates the keys that the configuration wants to exist.
+    ///
+    /// # Errors
+    /// That of the first key that could not be created.
+    pub async fn prepare(&self) -> Result<(), Error> {
+        for name in &self.keys {
+            match self.create_key(name, self.admin).await {
+                Ok(()) | Err(Error::KeyExists) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers a request. Whatever happens, there is an answer, it is counted, and if the route
+    /// wants to know who asks it is in the audit log.
+    pub async fn serve(self: Rc<Self>, request: Request<P::Body>) -> Response {
+        let time = self.platform.now();
+        self.counters.begin();
+        let Request {
+            method,
+            path,
+            ip,
+            principal,
+            forwarded,
+            body,
+        } = request;
+        let decoded = route::decode(&path);
+        let found = decoded.as_deref().and_then(|path| self.router.find(path));
+        let caller = self.identify(principal, &forwarded);
+
+        let answer = match found {
+            Some((route, argument)) => {
+                let call = Call {
+                    route,
+                    argument,
+                    caller: caller.as_ref().ok().copied(),
+                    body,
+                };
+                let work = async {
+                    self.authorize(route, &method, decoded.as_deref().unwrap_or(""), &caller)?;
+                    api::serve(&self, call).await
+                };
+                self.in_time(route.timeout, work).await
+            }
+            None if decoded.is_none() => Err(Error::BadPath),
+            None => Err(Error::NoRoute),
+        };
+        let response = answer.unwrap_or_else(|error| self.refuse(&error));
+
+        let duration = self.platform.now().since(time);
+        if self.audit && found.is_some_and(|(route, _)| route.access != Access::Public) {
+            let path = decoded.unwrap_or(Cow::Borrowed(&path));
+            let (identity, status) = (caller.ok(), response.status);
+            self.counters.audit_event();
+            self.platform.audit(&audit::Record {
+                time,
+                ip: &ip,
+                path: &path,
+                identity,
+                status,
+                duration,
+            });
+        }
+        self.counters.end(response.status, duration);
+        response
+    }
+
+    /// Who asks: the connection's client, or the one whose certificate a listed proxy forwards.
+    fn identify(&self, principal: Principal, forwarded: &[Vec<u8>]) -> Result<Identity, Error> {
+        let client = match principal {
+            Principal::Client(identity) => Ok(identity),
+            Principal::Nobody => Err(Error::NoCertificate),
+            Principal::Several => Err(Error::SeveralCertificates),
+            Principal::NotFirst => Err(Error::CertificateNotFirst),
+            Principal::Unreadable => Err(Error::UnreadableCertificate),
+        };
+        if self.proxies.is_empty() {
+            return client;
+        }
+        let by_proxy = client
+            .as_ref()
+            .is_ok_and(|identity| self.proxies.contains(identity));
+        match (by_proxy, forwarded) {
+            (true, [header]) => {
+                certificate::forwarded(header, self.platform.now()).map_err(Error::Forwarded)
+            }
+            (true, []) => Err(Error::NoCertificate),
+            (true, _) => Err(Error::SeveralCertificates),
+            (false, []) => client,
+            (false, _) => Err(Error::NotAProxy),
+        }
+    }
+
+    /// Whether the route takes the method from this caller.
+    fn authorize(
+        &self,
+        route: &Route,
+        method: &str,
+        path: &str,
+        caller: &Result<Identity, Error>,
+    ) -> Result<(), Error> {
+        if !route.takes(method) {
+            return Err(Error::Method {
+                got: method.to_owned(),
+                expected: route.method,
+            });
+        }
+        if route.access == Access::Public {
+            return Ok(());
+        }
+        let caller = caller.as_ref().map_err(Error::clone)?;
+        let path = match route.operation {
+            Operation::ListKeys | Operation::ListPolicies | Operation::ListIdentities => {
+                listing::path_for_policy(path)
+            }
+            _ => path,
+        };
+        let allowed = route.access == Access::AnyIdentity
+            || self.is_admin(caller)
+            || self
+                .policies
+                .of(caller)
+                .is_some_and(|policy| policy.allows(path));
+        if allowed {
+            Ok(())
+        } else {
+            Err(Error::NotAllowed)
+        }
+    }
+
+    /// The work's outcome, or [`Error::TimedOut`] if the limit comes first.
+    async fn in_time<T>(
+        &self,
+        limit: Option<Duration>,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let mut work = pin!(work);
+        let Some(limit) = limit else {
+            return work.await;
+        };
+        // Most work is done at the first poll and needs no timer.
+        let first = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
+        if let Poll::Ready(outcome) = first {
+            return outcome;
+        }
+        let mut timer = pin!(self.platform.sleep(limit));
+        poll_fn(|context| match work.as_mut().poll(context) {
+            Poll::Ready(outcome) => Poll::Ready(outcome),
+            Poll::Pending => timer.as_mut().poll(context).map(|()| Err(Error::TimedOut)),
+        })
+        .await
+    }
+
+    fn refuse(&self, error: &Error) -> Response {
+        if let Some(detail) = error.detail() {
+            self.counters.error_event();
+            self.platform.error(&detail);
+        }
+        Response::error(error)
+    }
+
+    /// Creates a key under a name that is free.
+    pub(crate) async fn create_key(
+        &self,
+        name: &Name,
+        creator: Option<Identity>,
+    ) -> Result<(), Error> {
+        let now = self.platform.now().timestamp();
+        let mut random = |buffer: &mut [u8]| self.platform.random(buffer);
+        let key = Key::create(&mut random, now, creator);
+        self.store_key(name, &key).await
+    }
+
+    /// Stores a new key under a name that is free.
+    pub(crate) async fn store_key(&self, name: &Name, key: &Key) -> Result<(), Error> {
+        let value = key.to_stored();
+        self.platform
+            .store()
+            .create(name, value.as_bytes())
+            .await
+            .map_err(|source| match source {
+                StoreError::Exists => Error::KeyExists,
+                source => Error::Store {
+                    action: Action::Create,
+                    source,
+                },
+            })
+    }
+
+    /// The key of this name: from the cache, or else from the store.
+    pub(crate) async fn key(&self, name: &Name) -> Result<Rc<Key>, Error> {
+        let now = self.platform.now();
+        if let Some(key) = self.cache.get(name, now) {
+            return Ok(key);
+        }
+        let begun = self.cache.generation();
+        match self.platform.store().get(name).await {
+            Ok(value) => {
+                let key = Key::from_stored(&value).map_err(|source| Error::Corrupt {
+                    name: name.clone(),
+                    source,
+                })?;
+                let key = Rc::new(key);
+                self.cache.fill(name, key.clone(), now, begun);
+                Ok(key)
+            }
+            Err(StoreError::NotFound) => {
+                self.cache.remove(name);
+                Err(Error::NotFound(Kind::Key))
+            }
+            Err(source) => {
+                let away = matches!(source, StoreError::Unreachable(_));
+                let cached = away
+                    .then(|| self.cache.get_offline(name, self.platform.now()))
+                    .flatten();
+                cached.ok_or(Error::Store {
+                    action: Action::Read,
+                    source,
+                })
+            }
+        }
+    }
+
+    /// Drops the key from this instance's cache, and keeps reads that have begun from filling it.
+    pub fn forget(&self, name: &Name) {
+        self.cache.forget(name);
+    }
+
+    /// Wipes what has expired. To be called about once a second.
+    pub fn tick(&self) {
+        self.cache.sweep(self.platform.now());
+    }
+
+    /// This instance's increments of the counters since they were last taken.
+    pub fn take_counters(&self) -> Vec<u64> {
+        self.counters.take()
+    }
+
+    pub(crate) fn is_admin(&self, identity: &Identity) -> bool {
+        self.admin.as_ref() == Some(identity)
+    }
+
+    pub(crate) fn admin(&self) -> Option<Identity> {
+        self.admin
+    }
+
+    /// When policies and identities came to be: with the server.
+    pub(crate) fn configured_at(&self) -> String {
+        self.platform.system().started.timestamp().to_string()
+    }
+
+    /// Who made policies and identities: the admin, if there is one.
+    pub(crate) fn configured_by(&self) -> Option<String> {
+        self.admin.map(|identity| identity.to_string())
+    }
+}
+
+fn with_settings(route: Route, settings: &ApiSettings) -> Route {
+    let skips = settings.skip_auth && route.access == Access::PolicyOrSkipped;
+    Route {
+        access: if skips { Access::Public } else { route.access },
+        timeout: settings.timeout.or(route.timeout),
+        ..route
+    }
+}
