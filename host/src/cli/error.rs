@@ -10,6 +10,7 @@ use sealedge_core::identity::Identity;
 use super::certificate::CertificateError;
 use super::credential::{API_KEY, CERTIFICATE_FILE, KEY_FILE};
 use super::endpoint::{Endpoint, NotAnEndpoint, SERVER};
+use super::fault::Fault;
 
 /// Why a command failed. Its text says what happened, [`Error::hint`] what to do. Neither has a secret in it.
 #[derive(Debug)]
@@ -80,38 +81,6 @@ pub enum Error {
     Input(io::Error),
     /// Standard output could not be written.
     Output(io::Error),
-}
-
-/// Why a server could not be asked.
-#[derive(Debug)]
-pub enum Fault {
-    /// Its name has no address.
-    HostNotFound,
-    /// Nobody listens there.
-    Refused,
-    /// The network does not lead there.
-    NoRoute(io::Error),
-    /// It took too long to connect.
-    ConnectTimeout,
-    /// It was connected but took too long to answer.
-    AnswerTimeout,
-    /// Its certificate is not trusted.
-    Untrusted(rustls::CertificateError),
-    /// It does not want our certificate.
-    ClientCertificate(rustls::AlertDescription),
-    /// TLS failed in another way.
-    Tls(rustls::Error),
-    /// The connection broke.
-    Io(io::Error),
-    /// It does not speak HTTP as it should.
-    Http(ureq::Error),
-}
-
-impl Fault {
-    /// Whether the server may have done what it was asked to, so that asking again could be wrong.
-    pub const fn may_have_been_asked(&self) -> bool {
-        matches!(self, Self::AnswerTimeout | Self::Io(_) | Self::Http(_))
-    }
 }
 
 /// An answer other than 200.
@@ -203,33 +172,6 @@ impl Error {
     }
 }
 
-impl Fault {
-    fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::HostNotFound => format!("check the address in {}", SERVER.join(", ")),
-            Self::Refused => format!(
-                "start a server to try things out with `sealedge server --dev`,\nor set one of {} to where yours is",
-                SERVER.join(", ")
-            ),
-            Self::NoRoute(_) | Self::ConnectTimeout => {
-                "check the address, the network and the firewall".to_owned()
-            }
-            Self::Untrusted(_) => {
-                "name the certificate of the server or of its authority in SSL_CERT_FILE,\n\
-                 or skip the check with -k (not in production)"
-                    .to_owned()
-            }
-            Self::ClientCertificate(_) => {
-                "the server verifies client certificates (`tls.auth: on`): \
-                 use one that its `tls.ca` signed"
-                    .to_owned()
-            }
-            Self::Tls(_) => "is it an HTTPS server?".to_owned(),
-            _ => return None,
-        })
-    }
-}
-
 impl Answer {
     fn hint(&self) -> Option<String> {
         Some(match (self.status, self.message.as_str()) {
@@ -317,28 +259,6 @@ impl fmt::Display for Error {
             Self::Random => f.write_str("the operating system gives no random bytes"),
             Self::Input(reason) => write!(f, "cannot read standard input: {reason}"),
             Self::Output(reason) => write!(f, "cannot write standard output: {reason}"),
-        }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::HostNotFound => f.write_str("there is no such host"),
-            Self::Refused => f.write_str("connection refused: no server listens there"),
-            Self::NoRoute(reason) => write!(f, "no way to the server: {reason}"),
-            Self::ConnectTimeout => f.write_str("no connection in time"),
-            Self::AnswerTimeout => f.write_str("no answer in time"),
-            Self::Untrusted(reason) => {
-                write!(f, "the server's certificate is not trusted: {reason}")
-            }
-            Self::ClientCertificate(alert) => write!(
-                f,
-                "the server does not accept the client certificate: {alert:?}"
-            ),
-            Self::Tls(reason) => write!(f, "TLS failed: {reason}"),
-            Self::Io(reason) => write!(f, "the connection broke: {reason}"),
-            Self::Http(reason) => write!(f, "HTTP failed: {reason}"),
         }
     }
 }

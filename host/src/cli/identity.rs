@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::error::ErrorKind;
 use clap::{Args, Subcommand, ValueEnum};
-use rcgen::{ExtendedKeyUsagePurpose, KeyPair};
+use rcgen::{ExtendedKeyUsagePurpose, KeyPair, PublicKeyData};
 use ring::rand::{SecureRandom, SystemRandom};
 use sealedge_core::api_key::ApiKey;
 use sealedge_core::identity::Identity;
@@ -23,14 +24,18 @@ use super::{Common, files};
 
 /// Make identities and show what is known of them
 #[derive(Args)]
-#[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+#[command(
+    subcommand_negates_reqs = true,
+    arg_required_else_help = true,
+    override_usage = "sealedge identity [OPTIONS] <COMMAND>\n       sealedge identity [OPTIONS] <API_KEY|FILE>"
+)]
 pub struct Arguments {
     #[command(flatten)]
     pub common: Common,
     #[command(subcommand)]
     verb: Option<Verb>,
     /// The same as `identity of`
-    #[arg(value_name = "API_KEY|FILE")]
+    #[arg(value_name = "API_KEY|FILE", required = true)]
     of: Option<String>,
 }
 
@@ -63,7 +68,7 @@ enum Verb {
 /// self-signed certificate to files, for a server or a client.
 #[derive(Args)]
 struct New {
-    /// The common name in the certificate
+    /// The common name in the certificate [default: the identity]
     name: Option<String>,
     /// Write the private key to this file [default: private.key]
     #[arg(long, value_name = "FILE")]
@@ -100,6 +105,10 @@ enum Algorithm {
 pub fn run(arguments: &Arguments) -> Result<(), Error> {
     let common = arguments.common;
     match (&arguments.verb, &arguments.of) {
+        (Some(_), Some(_)) => {
+            let message = "no command can follow an API key or a file\n";
+            clap::Error::raw(ErrorKind::ArgumentConflict, message).exit()
+        }
         (Some(Verb::New(new)), _) => new.run(common),
         (Some(Verb::Of { of }), _) | (None, Some(of)) => {
             let identity = identity_of(of)?.to_string();
@@ -111,7 +120,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Error> {
             Output::new(common)
                 .show_names(|show| client.list::<Identities>("/v1/identity/list/", pattern, show))
         }
-        // clap prints the help instead.
+        // clap asks for one of them.
         (None, None) => Ok(()),
     }
 }
@@ -123,7 +132,7 @@ struct Known {
 
 fn identity_of(of: &str) -> Result<Identity, Error> {
     if is_api_key(of) {
-        return of_api_key("API_KEY", of);
+        return of_api_key("the argument", of);
     }
     let (source, content) = if of == "-" {
         // More than any certificate chain; the limit keeps a wrong stream out of memory.
@@ -137,7 +146,7 @@ fn identity_of(of: &str) -> Result<Identity, Error> {
         (of, read(Path::new(of))?)
     };
     match std::str::from_utf8(&content).map(str::trim) {
-        Ok(text) if is_api_key(text) => of_api_key("the API key", text),
+        Ok(text) if is_api_key(text) => of_api_key("what is in it", text),
         _ => certificate::chain(&content)
             .and_then(|chain| certificate::identity(&chain))
             .map_err(|reason| Error::CertificateFile {
@@ -227,11 +236,9 @@ impl New {
         files::check_absent([&key_file, &certificate_file], self.force)?;
 
         let key = self.algorithm.unwrap_or_default().generate()?;
+        let identity = Identity::of_public_key(&key.subject_public_key_info());
         let certificate =
-            certificate::self_signed(&key, self.subject()).map_err(Error::Certificate)?;
-        let identity = certificate::identity(std::slice::from_ref(certificate.der()))
-            .map_err(Error::Certificate)?
-            .to_string();
+            certificate::self_signed(&key, self.subject(identity)).map_err(Error::Certificate)?;
         files::write_secret(&key_file, Zeroizing::new(key.serialize_pem()).as_bytes())?;
         files::write(&certificate_file, certificate.pem().as_bytes())?;
 
@@ -239,7 +246,7 @@ impl New {
             &NewFiles {
                 key: key_file,
                 cert: certificate_file,
-                identity,
+                identity: identity.to_string(),
             },
             |new| {
                 fields(&[
@@ -251,9 +258,9 @@ impl New {
         )
     }
 
-    fn subject(&self) -> Subject {
+    fn subject(&self, identity: Identity) -> Subject {
         Subject {
-            name: self.name.clone().unwrap_or_default(),
+            name: self.name.clone().unwrap_or_else(|| identity.to_string()),
             alternative_names: self
                 .dns
                 .iter()

@@ -1,4 +1,17 @@
 //! The two ways to print: text for people, JSON for machines.
+//!
+//! `--json` prints one line:
+//!
+//! | command | JSON |
+//! |---|---|
+//! | `ls`, `key ls`, `policy ls`, `identity ls` | an array of names, of all pages |
+//! | `key info`, `policy info`, `policy show`, `identity info` | the answer of the server; `identity info` always with `identity` |
+//! | `key encrypt`, `key decrypt`, `key dek` | the answer of the server; also without `--json` where standard output is no terminal |
+//! | `key create`, `key import`, `key rm` | nothing |
+//! | `identity of` | `{identity}` |
+//! | `identity new` | `{api_key, identity}`, or `{key, cert, identity}` with the names of the files |
+//! | `status` | the answer of the server, and `{server, commit, latency}` (milliseconds), with `--api` also `{api}` |
+//! | any error, on standard error | `{message, status?, hint?}`, with the HTTP status if the server refused |
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write, stderr, stdout};
@@ -139,9 +152,9 @@ fn report_json(error: &Error) -> String {
         hint: Option<String>,
     }
     let report = Report {
-        message: error.to_string(),
+        message: error.to_string().replace('\n', "; "),
         status: error.status(),
-        hint: error.hint(),
+        hint: error.hint().map(|hint| hint.replace('\n', " ")),
     };
     serde_json::to_string(&report).unwrap_or_default() + "\n"
 }

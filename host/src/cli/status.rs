@@ -128,8 +128,9 @@ fn up(seconds: u64) -> String {
     }
 }
 
+/// To the microsecond.
 fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1_000.0
+    (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
 #[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
