@@ -11,6 +11,7 @@ use super::certificate::CertificateError;
 use super::credential::{API_KEY, CERTIFICATE_FILE, KEY_FILE};
 use super::endpoint::{Endpoint, NotAnEndpoint, SERVER};
 use super::fault::Fault;
+use crate::private_key::PrivateKeyError;
 
 /// Why a command failed. Its text says what happened, [`Error::hint`] what to do. Neither has a secret in it.
 #[derive(Debug)]
@@ -53,8 +54,19 @@ pub enum Error {
         path: PathBuf,
         reason: Option<rustls::Error>,
     },
-    /// A private key is under a password.
-    EncryptedKey { path: PathBuf },
+    /// A private key is under a password in a way that is not read.
+    OldEncryption { path: PathBuf },
+    /// A private key under a password could not be read.
+    PasswordOfKey {
+        path: PathBuf,
+        reason: PrivateKeyError,
+    },
+    /// A new private key could not be put under a password.
+    Encryption(PrivateKeyError),
+    /// There is no terminal to ask for a password at.
+    AskPassword(io::Error),
+    /// The new password was not typed twice, or is empty.
+    NewPassword,
     /// The HTTP library does not take the private key.
     PrivateKey(ureq::Error),
     /// The certificates to trust could not be read.
@@ -146,11 +158,16 @@ impl Error {
             Self::KeyFile { .. } => {
                 "the key file and the certificate file must belong together".to_owned()
             }
-            Self::EncryptedKey { path } => {
-                format!(
-                    "decrypt it first: openssl pkey -in {} -out FILE",
-                    path.display()
-                )
+            Self::OldEncryption { path } => format!(
+                "rewrite it: openssl pkey -in {} -aes256 -out FILE",
+                path.display()
+            ),
+            Self::AskPassword(_) => {
+                "use a private key without a password, or an API key, where nobody can be asked"
+                    .to_owned()
+            }
+            Self::NewPassword => {
+                "type the same password twice; an empty one protects nothing".to_owned()
             }
             Self::Roots(_) => "check SSL_CERT_FILE and SSL_CERT_DIR".to_owned(),
             Self::Unreachable(faults) => return faults.last().and_then(|(_, fault)| fault.hint()),
@@ -234,11 +251,15 @@ impl fmt::Display for Error {
                     path.display()
                 )
             }
-            Self::EncryptedKey { path } => write!(
+            Self::OldEncryption { path } => write!(
                 f,
-                "`{}`: the private key is under a password",
+                "`{}`: the private key is under a password in an old, weak way",
                 path.display()
             ),
+            Self::PasswordOfKey { path, reason } => write!(f, "`{}`: {reason}", path.display()),
+            Self::Encryption(reason) => reason.fmt(f),
+            Self::AskPassword(reason) => write!(f, "cannot ask for a password: {reason}"),
+            Self::NewPassword => f.write_str("no new password"),
             Self::PrivateKey(reason) => write!(f, "the private key cannot be used: {reason}"),
             Self::Roots(reason) => write!(f, "cannot read the certificates to trust: {reason}"),
             Self::Unreachable(faults) => {

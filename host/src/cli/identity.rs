@@ -16,11 +16,12 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::certificate::{self, CertificateError, Subject};
 use super::client::Client;
-use super::credential::read;
+use super::credential::{ask_password, read};
 use super::error::Error;
 use super::output::{Output, created, fields};
 use super::protocol::{Identities, IdentityInfo};
 use super::{Common, files};
+use crate::private_key;
 
 /// Make identities and show what is known of them
 #[derive(Args)]
@@ -79,6 +80,9 @@ struct New {
     /// Overwrite the files
     #[arg(short, long)]
     force: bool,
+    /// Put the private key under a password, which is asked for
+    #[arg(long)]
+    encrypt: bool,
     /// An IP address of the server that the certificate is for; may be repeated
     #[arg(long, value_delimiter = ',')]
     ip: Vec<IpAddr>,
@@ -225,6 +229,7 @@ impl New {
             || !self.dns.is_empty()
             || self.expiry.is_some()
             || self.algorithm.is_some()
+            || self.encrypt
     }
 
     fn write_files(&self, common: Common) -> Result<(), Error> {
@@ -233,14 +238,21 @@ impl New {
         if key_file == certificate_file {
             return Err(Error::SameFile { path: key_file });
         }
-        files::check_absent([&key_file, &certificate_file], self.force)?;
+        if !self.force {
+            files::check_absent([&key_file, &certificate_file])?;
+        }
 
         let key = self.algorithm.unwrap_or_default().generate()?;
         let identity = Identity::of_public_key(&key.subject_public_key_info());
         let certificate =
             certificate::self_signed(&key, self.subject(identity)).map_err(Error::Certificate)?;
-        files::write_secret(&key_file, Zeroizing::new(key.serialize_pem()).as_bytes())?;
-        files::write(&certificate_file, certificate.pem().as_bytes())?;
+        let mut pem = Zeroizing::new(key.serialize_pem());
+        if self.encrypt {
+            pem = private_key::encrypt(pem.as_bytes(), &new_password()?)
+                .map_err(Error::Encryption)?;
+        }
+        files::write_secret(&key_file, pem.as_bytes(), self.force)?;
+        files::write(&certificate_file, certificate.pem().as_bytes(), self.force)?;
 
         Output::new(common).show(
             &NewFiles {
@@ -286,6 +298,16 @@ impl Algorithm {
                 .map_err(CertificateError::Generate),
         }
         .map_err(Error::Certificate)
+    }
+}
+
+fn new_password() -> Result<Zeroizing<String>, Error> {
+    let password = ask_password("New password: ")?;
+    let again = ask_password("Again: ")?;
+    if password.is_empty() || password != again {
+        Err(Error::NewPassword)
+    } else {
+        Ok(password)
     }
 }
 
