@@ -18,6 +18,7 @@ use super::credential::{ClientCertificate, Credential, provider};
 use super::endpoint::{Endpoint, endpoints};
 use super::error::{Answer, Error, ProtocolProblem};
 use super::fault::Fault;
+use super::output::printable;
 use super::protocol::{Failure, Page};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -213,7 +214,7 @@ impl Client {
     fn refused(&self, status: u16, body: &[u8], path: String) -> Error {
         let message = serde_json::from_slice(body).map_or_else(
             |_| format!("the server answered with the HTTP status {status}"),
-            |Failure { message }| message,
+            |Failure { message }| printable(&message),
         );
         Error::Answer(Answer {
             subject: None,

@@ -1,8 +1,8 @@
 //! The command line: one file per noun, as `kes` has them.
 //!
 //! Results go to standard output, everything else to standard error. Exit codes: 0 success,
-//! 1 failure, 2 wrong usage. [`client`] knows the wire, [`protocol`] the bodies, [`output`] the
-//! two ways to print (for people, or `--json`), [`error`] what can go wrong and what to do then.
+//! 1 failure, 2 wrong usage. `client` knows the wire, `protocol` the bodies, `output` the
+//! two ways to print (for people, or `--json`), `error` what can go wrong and what to do then.
 
 mod certificate;
 mod client;

@@ -82,7 +82,7 @@ impl Output {
                 self.write(
                     &names
                         .iter()
-                        .fold(String::new(), |text, name| text + name + "\n"),
+                        .fold(String::new(), |text, name| text + &printable(name) + "\n"),
                 )
             }
         })?;
@@ -102,6 +102,11 @@ impl Output {
     }
 }
 
+/// A text of the server without what would steer the terminal.
+pub fn printable(text: &str) -> String {
+    text.replace(char::is_control, "\u{fffd}")
+}
+
 /// Lines of a label and its value, the values below each other.
 pub fn fields(rows: &[(&str, String)]) -> String {
     let width = rows
@@ -110,7 +115,7 @@ pub fn fields(rows: &[(&str, String)]) -> String {
         .max()
         .unwrap_or_default();
     rows.iter().fold(String::new(), |mut text, (label, value)| {
-        let _ = writeln!(text, "{LABEL}{label:width$}{LABEL:#}  {value}");
+        let _ = writeln!(text, "{LABEL}{label:width$}{LABEL:#}  {}", printable(value));
         text
     })
 }
@@ -204,6 +209,10 @@ mod tests {
         let text = fields(&[("a", "1".to_owned()), ("long", "2".to_owned())]);
         assert_eq!(plain(&text), "a     1\nlong  2\n");
         assert_ne!(plain(&text), text, "labels have a colour");
+        assert!(
+            fields(&[("a", "\u{1b}[2J\r\n".to_owned())])
+                .ends_with("  \u{fffd}[2J\u{fffd}\u{fffd}\n")
+        );
     }
 
     #[test]

@@ -13,8 +13,14 @@ const OURS: [&str; 3] = ["KES_", "MINIO_KES_", "MINIO_KMS_KES_"];
 /// If a case fails, or if the environment would change what the cases do.
 pub fn check(sealedge: &Path) {
     for (name, _) in std::env::vars_os() {
-        let ours = name.to_str().is_some_and(|name| OURS.iter().any(|ours| name.starts_with(ours)));
-        assert!(!ours, "{} is set: the cases need an environment without it", name.display());
+        let ours = name
+            .to_str()
+            .is_some_and(|name| OURS.iter().any(|ours| name.starts_with(ours)));
+        assert!(
+            !ours,
+            "{} is set: the cases need an environment without it",
+            name.display()
+        );
     }
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/cmd");
     trycmd::TestCases::new()
