@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 pub mod cli;
+pub mod private_key;
 pub mod store;
 
 /// Runs the program with the arguments, environment and standard streams of this process.

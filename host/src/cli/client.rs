@@ -1,23 +1,24 @@
 //! The connection to a server: HTTPS with a client certificate.
 
-use std::io;
 use std::time::Duration;
 
-use rustls::AlertDescription;
+use rustls::pki_types::CertificateDer;
 use sealedge_core::identity::Identity;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use ureq::Agent;
 use ureq::config::Config;
 use ureq::http::{Method, Request, Uri};
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
-use ureq::{Agent, Timeout};
 use zeroize::Zeroizing;
 
 use super::credential::{ClientCertificate, Credential, provider};
 use super::endpoint::{Endpoint, endpoints};
-use super::error::{Answer, Error, Fault, ProtocolProblem};
+use super::error::{Answer, Error, ProtocolProblem};
+use super::fault::Fault;
+use super::output::printable;
 use super::protocol::{Failure, Page};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,21 +45,42 @@ impl Client {
         let get = |name: &str| std::env::var(name).ok();
         let servers = endpoints(get).map_err(Error::Endpoint)?;
         let certificate = Credential::from_environment(get)?.load()?;
-        let identity = certificate.identity;
+        let trust = if insecure {
+            Trust::Anyone
+        } else {
+            Trust::system()?
+        };
+        Self::new(servers, &certificate, trust)
+    }
+
+    fn new(
+        servers: Vec<Endpoint>,
+        certificate: &ClientCertificate,
+        trust: Trust,
+    ) -> Result<Self, Error> {
         let config = Agent::config_builder()
-            .tls_config(tls(certificate, insecure)?)
+            .tls_config(tls(certificate, trust)?)
             .https_only(true)
             .http_status_as_error(false)
             .max_redirects(0)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_global(Some(CALL_TIMEOUT))
-            .user_agent(concat!("sealedge/", env!("CARGO_PKG_VERSION")))
-            .build();
-        let agent = Agent::with_parts(config, DefaultConnector::default(), Lookup::default());
+            .user_agent(concat!("sealedge/", env!("CARGO_PKG_VERSION")));
+        // As in Go, HTTPS_PROXY is not for this machine.
+        let config = if servers.iter().all(Endpoint::is_local) {
+            config.proxy(None)
+        } else {
+            config
+        };
+        let agent = Agent::with_parts(
+            config.build(),
+            DefaultConnector::default(),
+            Lookup::default(),
+        );
         Ok(Self {
             agent,
             servers,
-            identity,
+            identity: certificate.identity,
         })
     }
 
@@ -192,7 +214,7 @@ impl Client {
     fn refused(&self, status: u16, body: &[u8], path: String) -> Error {
         let message = serde_json::from_slice(body).map_or_else(
             |_| format!("the server answered with the HTTP status {status}"),
-            |Failure { message }| message,
+            |Failure { message }| printable(&message),
         );
         Error::Answer(Answer {
             subject: None,
@@ -219,33 +241,47 @@ fn encode(body: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, Error> {
         .map_err(Error::Encode)
 }
 
-fn tls(certificate: ClientCertificate, insecure: bool) -> Result<TlsConfig, Error> {
+fn tls(certificate: &ClientCertificate, trust: Trust) -> Result<TlsConfig, Error> {
     let key = PrivateKey::from_pem(&certificate.key).map_err(Error::PrivateKey)?;
-    let chain: Vec<_> = certificate
-        .chain
-        .iter()
-        .map(|it| Certificate::from_der(it).to_owned())
-        .collect();
-    let roots = if insecure { Vec::new() } else { trusted()? };
-    Ok(TlsConfig::builder()
+    let chain = owned(&certificate.chain);
+    let config = TlsConfig::builder()
         .client_cert(Some(ClientCert::new_with_certs(&chain, key)))
-        .root_certs(RootCerts::from(roots))
-        .disable_verification(insecure)
-        .unversioned_rustls_crypto_provider(provider())
-        .build())
+        .unversioned_rustls_crypto_provider(provider());
+    Ok(match trust {
+        Trust::Anyone => config.disable_verification(true),
+        Trust::These(certificates) => config.root_certs(RootCerts::from(certificates)),
+    }
+    .build())
 }
 
-/// The certificates that the system trusts, or those of SSL_CERT_FILE and SSL_CERT_DIR.
-fn trusted() -> Result<Vec<Certificate<'static>>, Error> {
-    let mut loaded = rustls_native_certs::load_native_certs();
-    match loaded.errors.pop() {
-        Some(reason) if loaded.certs.is_empty() => Err(Error::Roots(reason)),
-        _ => Ok(loaded
-            .certs
+/// Which servers are believed to be the right one.
+enum Trust {
+    /// Any: the connection is encrypted, but with whom is not known.
+    Anyone,
+    /// Those with one of these certificates, or one signed by them.
+    These(Vec<Certificate<'static>>),
+}
+
+impl Trust {
+    /// The certificates that the system trusts, or those of SSL_CERT_FILE and SSL_CERT_DIR.
+    fn system() -> Result<Self, Error> {
+        let mut loaded = rustls_native_certs::load_native_certs();
+        // One bad file among the system's own is no matter, but one that somebody named is.
+        let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"]
             .iter()
-            .map(|it| Certificate::from_der(it).to_owned())
-            .collect()),
+            .any(|name| std::env::var_os(name).is_some());
+        match loaded.errors.pop() {
+            Some(reason) if named || loaded.certs.is_empty() => Err(Error::Roots(reason)),
+            _ => Ok(Self::These(owned(&loaded.certs))),
+        }
     }
+}
+
+fn owned(certificates: &[CertificateDer<'_>]) -> Vec<Certificate<'static>> {
+    certificates
+        .iter()
+        .map(|it| Certificate::from_der(it).to_owned())
+        .collect()
 }
 
 /// Tells a name without an address from a connection that broke: to ureq both are an I/O error.
@@ -268,51 +304,5 @@ impl Resolver for Lookup {
     }
 }
 
-impl From<ureq::Error> for Fault {
-    fn from(error: ureq::Error) -> Self {
-        match error {
-            ureq::Error::HostNotFound => Self::HostNotFound,
-            ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => Self::ConnectTimeout,
-            ureq::Error::Timeout(_) => Self::AnswerTimeout,
-            ureq::Error::Rustls(reason) => Self::from_tls(reason),
-            ureq::Error::Io(reason) => Self::from_io(reason),
-            other => Self::Http(other),
-        }
-    }
-}
-
-impl Fault {
-    fn from_io(reason: io::Error) -> Self {
-        match reason.kind() {
-            io::ErrorKind::ConnectionRefused => Self::Refused,
-            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-                Self::NoRoute(reason)
-            }
-            _ => match reason
-                .get_ref()
-                .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-            {
-                Some(tls) => Self::from_tls(tls.clone()),
-                None => Self::Io(reason),
-            },
-        }
-    }
-
-    fn from_tls(reason: rustls::Error) -> Self {
-        use AlertDescription as Alert;
-        match reason {
-            rustls::Error::InvalidCertificate(reason) => Self::Untrusted(reason),
-            rustls::Error::AlertReceived(
-                alert @ (Alert::BadCertificate
-                | Alert::UnsupportedCertificate
-                | Alert::CertificateRevoked
-                | Alert::CertificateExpired
-                | Alert::CertificateUnknown
-                | Alert::CertificateRequired
-                | Alert::UnknownCA
-                | Alert::AccessDenied),
-            ) => Self::ClientCertificate(alert),
-            other => Self::Tls(other),
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

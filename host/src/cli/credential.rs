@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use super::certificate;
 use super::endpoint::first_set;
 use super::error::Error;
+use crate::private_key;
 
 /// The variables that hold an API key; the first one set wins.
 pub const API_KEY: [&str; 3] = ["MINIO_KES_API_KEY", "KES_API_KEY", "MINIO_KMS_KES_API_KEY"];
@@ -109,12 +110,7 @@ fn from_files(key_file: &Path, certificate_file: &Path) -> Result<ClientCertific
     };
     let chain = certificate::chain(&read(certificate_file)?).map_err(in_certificate_file)?;
     let identity = certificate::identity(&chain).map_err(in_certificate_file)?;
-    let key = read(key_file)?;
-    if is_encrypted(&key) {
-        return Err(Error::EncryptedKey {
-            path: key_file.to_owned(),
-        });
-    }
+    let key = read_key(key_file)?;
     let in_key_file = |reason| Error::KeyFile {
         path: key_file.to_owned(),
         reason,
@@ -130,10 +126,30 @@ fn from_files(key_file: &Path, certificate_file: &Path) -> Result<ClientCertific
     })
 }
 
-/// A PKCS#8 block under a password (RFC 7468, 11), or the older header (RFC 1421, 4.6.1.1).
-fn is_encrypted(pem: &[u8]) -> bool {
-    let contains = |mark: &[u8]| pem.windows(mark.len()).any(|window| window == mark);
-    contains(b"BEGIN ENCRYPTED PRIVATE KEY") || contains(b"Proc-Type: 4,ENCRYPTED")
+/// The private key as PEM; asks for its password if it is under one.
+fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let pem = read(path)?;
+    if private_key::is_encrypted_unsafely(&pem) {
+        return Err(Error::OldEncryption {
+            path: path.to_owned(),
+        });
+    }
+    if !private_key::is_encrypted(&pem) {
+        return Ok(pem);
+    }
+    let password = ask_password(&format!("Password of `{}`: ", path.display()))?;
+    let key = private_key::decrypt(&pem, &password).map_err(|reason| Error::PasswordOfKey {
+        path: path.to_owned(),
+        reason,
+    })?;
+    Ok(key.as_bytes().to_vec().into())
+}
+
+/// Asks at the terminal, where nothing that is typed is shown.
+pub fn ask_password(question: &str) -> Result<Zeroizing<String>, Error> {
+    rpassword::prompt_password(question)
+        .map(Zeroizing::new)
+        .map_err(Error::AskPassword)
 }
 
 /// The content of a file that may hold a secret.

@@ -1,6 +1,7 @@
 //! Where the server is: `KES_SERVER` and its kin.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ureq::http::Uri;
@@ -33,6 +34,17 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 
 impl Endpoint {
+    /// Whether the server is on this machine, to which no proxy leads.
+    pub fn is_local(&self) -> bool {
+        let uri: Option<Uri> = self.0.parse().ok();
+        let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
+        let address = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse::<IpAddr>();
+        host == "localhost" || address.is_ok_and(|it| it.is_loopback())
+    }
+
     /// The URL of `route` here, with `segment` after it as one percent-encoded path segment.
     pub fn url(&self, route: &str, segment: &str) -> String {
         format!("{}{route}{}", self.0, utf8_percent_encode(segment, SEGMENT))
@@ -156,6 +168,19 @@ mod tests {
         assert_eq!(problem("https://user@a:7373"), EndpointProblem::Surplus);
         assert_eq!(problem("a,,b"), EndpointProblem::Syntax);
         assert_eq!(problem("a:port"), EndpointProblem::Syntax);
+    }
+
+    #[test]
+    fn this_machine_is_known() {
+        for (server, local) in [
+            ("127.0.0.1:7373", true),
+            ("localhost", true),
+            ("[::1]:7373", true),
+            ("10.0.0.1", false),
+            ("localhost.org", false),
+        ] {
+            assert_eq!(endpoint(server).unwrap().is_local(), local, "{server}");
+        }
     }
 
     #[test]

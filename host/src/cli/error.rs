@@ -10,6 +10,8 @@ use sealedge_core::identity::Identity;
 use super::certificate::CertificateError;
 use super::credential::{API_KEY, CERTIFICATE_FILE, KEY_FILE};
 use super::endpoint::{Endpoint, NotAnEndpoint, SERVER};
+use super::fault::Fault;
+use crate::private_key::PrivateKeyError;
 
 /// Why a command failed. Its text says what happened, [`Error::hint`] what to do. Neither has a secret in it.
 #[derive(Debug)]
@@ -52,8 +54,19 @@ pub enum Error {
         path: PathBuf,
         reason: Option<rustls::Error>,
     },
-    /// A private key is under a password.
-    EncryptedKey { path: PathBuf },
+    /// A private key is under a password in a way that is not read.
+    OldEncryption { path: PathBuf },
+    /// A private key under a password could not be read.
+    PasswordOfKey {
+        path: PathBuf,
+        reason: PrivateKeyError,
+    },
+    /// A new private key could not be put under a password.
+    Encryption(PrivateKeyError),
+    /// There is no terminal to ask for a password at.
+    AskPassword(io::Error),
+    /// The new password was not typed twice, or is empty.
+    NewPassword,
     /// The HTTP library does not take the private key.
     PrivateKey(ureq::Error),
     /// The certificates to trust could not be read.
@@ -80,38 +93,6 @@ pub enum Error {
     Input(io::Error),
     /// Standard output could not be written.
     Output(io::Error),
-}
-
-/// Why a server could not be asked.
-#[derive(Debug)]
-pub enum Fault {
-    /// Its name has no address.
-    HostNotFound,
-    /// Nobody listens there.
-    Refused,
-    /// The network does not lead there.
-    NoRoute(io::Error),
-    /// It took too long to connect.
-    ConnectTimeout,
-    /// It was connected but took too long to answer.
-    AnswerTimeout,
-    /// Its certificate is not trusted.
-    Untrusted(rustls::CertificateError),
-    /// It does not want our certificate.
-    ClientCertificate(rustls::AlertDescription),
-    /// TLS failed in another way.
-    Tls(rustls::Error),
-    /// The connection broke.
-    Io(io::Error),
-    /// It does not speak HTTP as it should.
-    Http(ureq::Error),
-}
-
-impl Fault {
-    /// Whether the server may have done what it was asked to, so that asking again could be wrong.
-    pub const fn may_have_been_asked(&self) -> bool {
-        matches!(self, Self::AnswerTimeout | Self::Io(_) | Self::Http(_))
-    }
 }
 
 /// An answer other than 200.
@@ -177,11 +158,16 @@ impl Error {
             Self::KeyFile { .. } => {
                 "the key file and the certificate file must belong together".to_owned()
             }
-            Self::EncryptedKey { path } => {
-                format!(
-                    "decrypt it first: openssl pkey -in {} -out FILE",
-                    path.display()
-                )
+            Self::OldEncryption { path } => format!(
+                "rewrite it: openssl pkey -in {} -aes256 -out FILE",
+                path.display()
+            ),
+            Self::AskPassword(_) => {
+                "use a private key without a password, or an API key, where nobody can be asked"
+                    .to_owned()
+            }
+            Self::NewPassword => {
+                "type the same password twice; an empty one protects nothing".to_owned()
             }
             Self::Roots(_) => "check SSL_CERT_FILE and SSL_CERT_DIR".to_owned(),
             Self::Unreachable(faults) => return faults.last().and_then(|(_, fault)| fault.hint()),
@@ -200,33 +186,6 @@ impl Error {
             answer.subject = Some(subject.to_owned());
         }
         self
-    }
-}
-
-impl Fault {
-    fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::HostNotFound => format!("check the address in {}", SERVER.join(", ")),
-            Self::Refused => format!(
-                "start a server to try things out with `sealedge server --dev`,\nor set one of {} to where yours is",
-                SERVER.join(", ")
-            ),
-            Self::NoRoute(_) | Self::ConnectTimeout => {
-                "check the address, the network and the firewall".to_owned()
-            }
-            Self::Untrusted(_) => {
-                "name the certificate of the server or of its authority in SSL_CERT_FILE,\n\
-                 or skip the check with -k (not in production)"
-                    .to_owned()
-            }
-            Self::ClientCertificate(_) => {
-                "the server verifies client certificates (`tls.auth: on`): \
-                 use one that its `tls.ca` signed"
-                    .to_owned()
-            }
-            Self::Tls(_) => "is it an HTTPS server?".to_owned(),
-            _ => return None,
-        })
     }
 }
 
@@ -292,11 +251,15 @@ impl fmt::Display for Error {
                     path.display()
                 )
             }
-            Self::EncryptedKey { path } => write!(
+            Self::OldEncryption { path } => write!(
                 f,
-                "`{}`: the private key is under a password",
+                "`{}`: the private key is under a password in an old, weak way",
                 path.display()
             ),
+            Self::PasswordOfKey { path, reason } => write!(f, "`{}`: {reason}", path.display()),
+            Self::Encryption(reason) => reason.fmt(f),
+            Self::AskPassword(reason) => write!(f, "cannot ask for a password: {reason}"),
+            Self::NewPassword => f.write_str("no new password"),
             Self::PrivateKey(reason) => write!(f, "the private key cannot be used: {reason}"),
             Self::Roots(reason) => write!(f, "cannot read the certificates to trust: {reason}"),
             Self::Unreachable(faults) => {
@@ -317,28 +280,6 @@ impl fmt::Display for Error {
             Self::Random => f.write_str("the operating system gives no random bytes"),
             Self::Input(reason) => write!(f, "cannot read standard input: {reason}"),
             Self::Output(reason) => write!(f, "cannot write standard output: {reason}"),
-        }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::HostNotFound => f.write_str("there is no such host"),
-            Self::Refused => f.write_str("connection refused: no server listens there"),
-            Self::NoRoute(reason) => write!(f, "no way to the server: {reason}"),
-            Self::ConnectTimeout => f.write_str("no connection in time"),
-            Self::AnswerTimeout => f.write_str("no answer in time"),
-            Self::Untrusted(reason) => {
-                write!(f, "the server's certificate is not trusted: {reason}")
-            }
-            Self::ClientCertificate(alert) => write!(
-                f,
-                "the server does not accept the client certificate: {alert:?}"
-            ),
-            Self::Tls(reason) => write!(f, "TLS failed: {reason}"),
-            Self::Io(reason) => write!(f, "the connection broke: {reason}"),
-            Self::Http(reason) => write!(f, "HTTP failed: {reason}"),
         }
     }
 }

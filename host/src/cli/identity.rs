@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::error::ErrorKind;
 use clap::{Args, Subcommand, ValueEnum};
-use rcgen::{ExtendedKeyUsagePurpose, KeyPair};
+use rcgen::{ExtendedKeyUsagePurpose, KeyPair, PublicKeyData};
 use ring::rand::{SecureRandom, SystemRandom};
 use sealedge_core::api_key::ApiKey;
 use sealedge_core::identity::Identity;
@@ -15,22 +16,27 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::certificate::{self, CertificateError, Subject};
 use super::client::Client;
-use super::credential::read;
+use super::credential::{ask_password, read};
 use super::error::Error;
 use super::output::{Output, created, fields};
 use super::protocol::{Identities, IdentityInfo};
 use super::{Common, files};
+use crate::private_key;
 
 /// Make identities and show what is known of them
 #[derive(Args)]
-#[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+#[command(
+    subcommand_negates_reqs = true,
+    arg_required_else_help = true,
+    override_usage = "sealedge identity [OPTIONS] <COMMAND>\n       sealedge identity [OPTIONS] <API_KEY|FILE>"
+)]
 pub struct Arguments {
     #[command(flatten)]
     pub common: Common,
     #[command(subcommand)]
     verb: Option<Verb>,
     /// The same as `identity of`
-    #[arg(value_name = "API_KEY|FILE")]
+    #[arg(value_name = "API_KEY|FILE", required = true)]
     of: Option<String>,
 }
 
@@ -63,7 +69,7 @@ enum Verb {
 /// self-signed certificate to files, for a server or a client.
 #[derive(Args)]
 struct New {
-    /// The common name in the certificate
+    /// The common name in the certificate [default: the identity]
     name: Option<String>,
     /// Write the private key to this file [default: private.key]
     #[arg(long, value_name = "FILE")]
@@ -74,6 +80,9 @@ struct New {
     /// Overwrite the files
     #[arg(short, long)]
     force: bool,
+    /// Put the private key under a password, which is asked for
+    #[arg(long)]
+    encrypt: bool,
     /// An IP address of the server that the certificate is for; may be repeated
     #[arg(long, value_delimiter = ',')]
     ip: Vec<IpAddr>,
@@ -100,6 +109,10 @@ enum Algorithm {
 pub fn run(arguments: &Arguments) -> Result<(), Error> {
     let common = arguments.common;
     match (&arguments.verb, &arguments.of) {
+        (Some(_), Some(_)) => {
+            let message = "no command can follow an API key or a file\n";
+            clap::Error::raw(ErrorKind::ArgumentConflict, message).exit()
+        }
         (Some(Verb::New(new)), _) => new.run(common),
         (Some(Verb::Of { of }), _) | (None, Some(of)) => {
             let identity = identity_of(of)?.to_string();
@@ -111,7 +124,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Error> {
             Output::new(common)
                 .show_names(|show| client.list::<Identities>("/v1/identity/list/", pattern, show))
         }
-        // clap prints the help instead.
+        // clap asks for one of them.
         (None, None) => Ok(()),
     }
 }
@@ -123,7 +136,7 @@ struct Known {
 
 fn identity_of(of: &str) -> Result<Identity, Error> {
     if is_api_key(of) {
-        return of_api_key("API_KEY", of);
+        return of_api_key("the argument", of);
     }
     let (source, content) = if of == "-" {
         // More than any certificate chain; the limit keeps a wrong stream out of memory.
@@ -137,7 +150,7 @@ fn identity_of(of: &str) -> Result<Identity, Error> {
         (of, read(Path::new(of))?)
     };
     match std::str::from_utf8(&content).map(str::trim) {
-        Ok(text) if is_api_key(text) => of_api_key("the API key", text),
+        Ok(text) if is_api_key(text) => of_api_key("what is in it", text),
         _ => certificate::chain(&content)
             .and_then(|chain| certificate::identity(&chain))
             .map_err(|reason| Error::CertificateFile {
@@ -216,6 +229,7 @@ impl New {
             || !self.dns.is_empty()
             || self.expiry.is_some()
             || self.algorithm.is_some()
+            || self.encrypt
     }
 
     fn write_files(&self, common: Common) -> Result<(), Error> {
@@ -224,22 +238,27 @@ impl New {
         if key_file == certificate_file {
             return Err(Error::SameFile { path: key_file });
         }
-        files::check_absent([&key_file, &certificate_file], self.force)?;
+        if !self.force {
+            files::check_absent([&key_file, &certificate_file])?;
+        }
 
         let key = self.algorithm.unwrap_or_default().generate()?;
+        let identity = Identity::of_public_key(&key.subject_public_key_info());
         let certificate =
-            certificate::self_signed(&key, self.subject()).map_err(Error::Certificate)?;
-        let identity = certificate::identity(std::slice::from_ref(certificate.der()))
-            .map_err(Error::Certificate)?
-            .to_string();
-        files::write_secret(&key_file, Zeroizing::new(key.serialize_pem()).as_bytes())?;
-        files::write(&certificate_file, certificate.pem().as_bytes())?;
+            certificate::self_signed(&key, self.subject(identity)).map_err(Error::Certificate)?;
+        let mut pem = Zeroizing::new(key.serialize_pem());
+        if self.encrypt {
+            pem = private_key::encrypt(pem.as_bytes(), &new_password()?)
+                .map_err(Error::Encryption)?;
+        }
+        files::write_secret(&key_file, pem.as_bytes(), self.force)?;
+        files::write(&certificate_file, certificate.pem().as_bytes(), self.force)?;
 
         Output::new(common).show(
             &NewFiles {
                 key: key_file,
                 cert: certificate_file,
-                identity,
+                identity: identity.to_string(),
             },
             |new| {
                 fields(&[
@@ -251,9 +270,9 @@ impl New {
         )
     }
 
-    fn subject(&self) -> Subject {
+    fn subject(&self, identity: Identity) -> Subject {
         Subject {
-            name: self.name.clone().unwrap_or_default(),
+            name: self.name.clone().unwrap_or_else(|| identity.to_string()),
             alternative_names: self
                 .dns
                 .iter()
@@ -279,6 +298,16 @@ impl Algorithm {
                 .map_err(CertificateError::Generate),
         }
         .map_err(Error::Certificate)
+    }
+}
+
+fn new_password() -> Result<Zeroizing<String>, Error> {
+    let password = ask_password("New password: ")?;
+    let again = ask_password("Again: ")?;
+    if password.is_empty() || password != again {
+        Err(Error::NewPassword)
+    } else {
+        Ok(password)
     }
 }
 

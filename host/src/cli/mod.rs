@@ -1,8 +1,8 @@
 //! The command line: one file per noun, as `kes` has them.
 //!
 //! Results go to standard output, everything else to standard error. Exit codes: 0 success,
-//! 1 failure, 2 wrong usage. [`client`] knows the wire, [`protocol`] the bodies, [`output`] the
-//! two ways to print (for people, or `--json`), [`error`] what can go wrong and what to do then.
+//! 1 failure, 2 wrong usage. `client` knows the wire, `protocol` the bodies, `output` the
+//! two ways to print (for people, or `--json`), `error` what can go wrong and what to do then.
 
 mod certificate;
 mod client;
@@ -10,6 +10,7 @@ mod completions;
 mod credential;
 mod endpoint;
 mod error;
+mod fault;
 mod files;
 mod identity;
 mod key;
@@ -40,6 +41,7 @@ Environment (the first one set wins):
   API key      MINIO_KES_API_KEY, KES_API_KEY, MINIO_KMS_KES_API_KEY
   or files     MINIO_KES_KEY_FILE, KES_CLIENT_KEY, MINIO_KES_CLIENT_KEY
                and MINIO_KES_CERT_FILE, KES_CLIENT_CERT, MINIO_KES_CLIENT_CERT
+  proxy        HTTPS_PROXY, NO_PROXY
   trust        SSL_CERT_FILE, SSL_CERT_DIR (instead of the system's certificates)";
 
 #[derive(Subcommand)]
@@ -52,19 +54,21 @@ enum Command {
     Completions(completions::Arguments),
 }
 
+const COMMON: &str = "Common options";
+
 /// Options of every command that talks to a server.
 #[derive(Args, Clone, Copy)]
 struct Common {
     /// Do not verify the server's certificate
-    #[arg(short = 'k', long, global = true)]
+    #[arg(short = 'k', long, global = true, help_heading = COMMON)]
     insecure: bool,
 
     /// Print JSON instead of text; errors too
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = COMMON)]
     json: bool,
 
     /// When to print colours
-    #[arg(long, value_name = "WHEN", default_value = "auto", global = true)]
+    #[arg(long, value_name = "WHEN", default_value = "auto", global = true, help_heading = COMMON)]
     color: ColorChoice,
 }
 

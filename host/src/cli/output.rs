@@ -1,4 +1,17 @@
 //! The two ways to print: text for people, JSON for machines.
+//!
+//! `--json` prints one line:
+//!
+//! | command | JSON |
+//! |---|---|
+//! | `ls`, `key ls`, `policy ls`, `identity ls` | an array of names, of all pages |
+//! | `key info`, `policy info`, `policy show`, `identity info` | the answer of the server; `identity info` always with `identity` |
+//! | `key encrypt`, `key decrypt`, `key dek` | the answer of the server; also without `--json` where standard output is no terminal |
+//! | `key create`, `key import`, `key rm` | nothing |
+//! | `identity of` | `{identity}` |
+//! | `identity new` | `{api_key, identity}`, or `{key, cert, identity}` with the names of the files |
+//! | `status` | the answer of the server, and `{server, commit, latency}` (milliseconds), with `--api` also `{api}` |
+//! | any error, on standard error | `{message, status?, hint?}`, with the HTTP status if the server refused |
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write, stderr, stdout};
@@ -69,7 +82,7 @@ impl Output {
                 self.write(
                     &names
                         .iter()
-                        .fold(String::new(), |text, name| text + name + "\n"),
+                        .fold(String::new(), |text, name| text + &printable(name) + "\n"),
                 )
             }
         })?;
@@ -89,6 +102,11 @@ impl Output {
     }
 }
 
+/// A text of the server without what would steer the terminal.
+pub fn printable(text: &str) -> String {
+    text.replace(char::is_control, "\u{fffd}")
+}
+
 /// Lines of a label and its value, the values below each other.
 pub fn fields(rows: &[(&str, String)]) -> String {
     let width = rows
@@ -97,7 +115,7 @@ pub fn fields(rows: &[(&str, String)]) -> String {
         .max()
         .unwrap_or_default();
     rows.iter().fold(String::new(), |mut text, (label, value)| {
-        let _ = writeln!(text, "{LABEL}{label:width$}{LABEL:#}  {value}");
+        let _ = writeln!(text, "{LABEL}{label:width$}{LABEL:#}  {}", printable(value));
         text
     })
 }
@@ -139,9 +157,9 @@ fn report_json(error: &Error) -> String {
         hint: Option<String>,
     }
     let report = Report {
-        message: error.to_string(),
+        message: error.to_string().replace('\n', "; "),
         status: error.status(),
-        hint: error.hint(),
+        hint: error.hint().map(|hint| hint.replace('\n', " ")),
     };
     serde_json::to_string(&report).unwrap_or_default() + "\n"
 }
@@ -191,6 +209,10 @@ mod tests {
         let text = fields(&[("a", "1".to_owned()), ("long", "2".to_owned())]);
         assert_eq!(plain(&text), "a     1\nlong  2\n");
         assert_ne!(plain(&text), text, "labels have a colour");
+        assert!(
+            fields(&[("a", "\u{1b}[2J\r\n".to_owned())])
+                .ends_with("  \u{fffd}[2J\u{fffd}\u{fffd}\n")
+        );
     }
 
     #[test]

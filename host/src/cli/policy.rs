@@ -71,12 +71,23 @@ fn rules(policy: &Policy) -> String {
         .allow
         .keys()
         .map(|pattern| ("allow", pattern.clone()));
-    fields(&deny.chain(allow).collect::<Vec<_>>())
+    let rules: Vec<_> = deny.chain(allow).collect();
+    if rules.is_empty() {
+        "The policy allows nothing.\n".to_owned()
+    } else {
+        fields(&rules)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_policy_without_rules_says_so() {
+        let policy = serde_json::from_str(r#"{"name": "p"}"#).unwrap();
+        assert_eq!(rules(&policy), "The policy allows nothing.\n");
+    }
 
     #[test]
     fn denials_come_first() {

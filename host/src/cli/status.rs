@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Common;
 use super::client::Client;
 use super::error::Error;
-use super::output::{Output, fields};
+use super::output::{Output, fields, printable};
 use super::protocol::{Route, Status, Version};
 
 /// Show how a server is doing
@@ -128,8 +128,9 @@ fn up(seconds: u64) -> String {
     }
 }
 
+/// To the microsecond.
 fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1_000.0
+    (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
 #[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
@@ -141,31 +142,23 @@ fn mebibytes(bytes: u64) -> String {
 fn table(routes: &[Route]) -> String {
     let width = routes
         .iter()
-        .map(|route| route.path.len())
+        .map(|it| it.path.len())
         .max()
         .unwrap_or_default();
-    routes.iter().fold(
-        String::new(),
-        |text,
-         Route {
-             method,
-             path,
-             max_body,
-             timeout,
-         }| {
-            let timeout = if *timeout == 0 {
-                "no time limit".to_owned()
-            } else {
-                format!("{timeout} s")
-            };
-            let body = if *max_body == 0 {
-                String::new()
-            } else {
-                format!(", {}", mebibytes(*max_body))
-            };
-            text + &format!("{method:<7} {path:<width$}  {timeout}{body}\n")
-        },
-    )
+    routes.iter().map(|route| row(route, width)).collect()
+}
+
+fn row(route: &Route, width: usize) -> String {
+    let (method, path) = (printable(&route.method), printable(&route.path));
+    let timeout = match route.timeout {
+        0 => "no time limit".to_owned(),
+        seconds => format!("{seconds} s"),
+    };
+    let body = match route.max_body {
+        0 => String::new(),
+        bytes => format!(", {}", mebibytes(bytes)),
+    };
+    format!("{method:<7} {path:<width$}  {timeout}{body}\n")
 }
 
 #[cfg(test)]
