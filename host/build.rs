@@ -29,7 +29,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn build(name: &str, options: &[&str], root: &Path) -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let module = compile(name, options, root, &out)?;
-    let component = wit_component::ComponentEncoder::default().module(&module)?.validate(true).encode()?;
+    let component = wit_component::ComponentEncoder::default()
+        .module(&module)?
+        .validate(true)
+        .encode()?;
     let mut settings = engine::settings();
     // Naming the target turns the build machine's own CPU features off.
     settings.target(&env::var("TARGET")?)?;
@@ -39,7 +42,12 @@ fn build(name: &str, options: &[&str], root: &Path) -> Result<(), Box<dyn Error>
     Ok(())
 }
 
-fn compile(name: &str, options: &[&str], root: &Path, out: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
+fn compile(
+    name: &str,
+    options: &[&str],
+    root: &Path,
+    out: &Path,
+) -> Result<Vec<u8>, Box<dyn Error>> {
     const TARGET: &str = "wasm32-unknown-unknown";
     // A folder of its own: the one in use is locked by the cargo that runs this script. It lies
     // beside the output folders of all builds, so that they share it.
@@ -48,14 +56,23 @@ fn compile(name: &str, options: &[&str], root: &Path, out: &Path) -> Result<Vec<
     // A clean environment: a lint's wrapper or a coverage flag must not leak into the guest.
     for (variable, _) in env::vars_os() {
         let text = variable.to_string_lossy();
-        let is_of_cargo = text.starts_with("CARGO") && text != "CARGO_HOME" && !text.starts_with("CARGO_NET");
-        if is_of_cargo || text.starts_with("RUSTC") || text == "RUSTFLAGS" || text == "CLIPPY_ARGS" {
+        let is_of_cargo =
+            text.starts_with("CARGO") && text != "CARGO_HOME" && !text.starts_with("CARGO_NET");
+        if is_of_cargo || text.starts_with("RUSTC") || text == "RUSTFLAGS" || text == "CLIPPY_ARGS"
+        {
             cargo.env_remove(&variable);
         }
     }
     let status = cargo
         .current_dir(root)
-        .args(["build", "--release", "--package", "sealedge-component", "--target", TARGET])
+        .args([
+            "build",
+            "--release",
+            "--package",
+            "sealedge-component",
+            "--target",
+            TARGET,
+        ])
         .args(options)
         .arg("--target-dir")
         .arg(&folder)
@@ -73,7 +90,10 @@ fn commit(root: &Path) -> String {
     if head.exists() {
         println!("cargo::rerun-if-changed={}", head.display());
     }
-    let git = Command::new("git").current_dir(root).args(["rev-parse", "HEAD"]).output();
+    let git = Command::new("git")
+        .current_dir(root)
+        .args(["rev-parse", "HEAD"])
+        .output();
     match git {
         Ok(output) if output.status.success() => {
             String::from_utf8_lossy(&output.stdout).trim().to_owned()

@@ -46,6 +46,7 @@ Environment (the first one set wins):
 
 #[derive(Subcommand)]
 enum Command {
+    Server(server::ServerOptions),
     Key(key::Arguments),
     Policy(policy::Arguments),
     Identity(identity::Arguments),
@@ -76,6 +77,7 @@ struct Common {
 pub fn main() -> ExitCode {
     let command = Arguments::parse().command;
     let (result, common) = match command {
+        Command::Server(it) => return crate::server::run(&it),
         Command::Key(it) => (key::run(&it), Some(it.common)),
         Command::Policy(it) => (policy::run(&it), Some(it.common)),
         Command::Identity(it) => (identity::run(&it), Some(it.common)),

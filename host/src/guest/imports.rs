@@ -1,0 +1,133 @@
+//! What the host lends to one instance.
+
+use std::sync::Arc;
+
+use ring::rand::{SecureRandom, SystemRandom};
+use sealedge_core::crypto::{Crypto, NotAuthentic, TAG_LENGTH};
+use wasmtime::component::{HasSelf, Linker, WasmList};
+use wasmtime::{Result, StoreContextMut, format_err};
+
+use super::bindings::sealedge::edge::lent::{self, Host};
+use super::crypto::RingCrypto;
+use super::machine::Machine;
+use super::types::{self, Operation};
+
+/// The host, seen from one instance.
+pub struct Imports {
+    machine: Arc<Machine>,
+    random: SystemRandom,
+    /// Operations that were begun and not yet taken up.
+    pub begun: Vec<(u64, Operation)>,
+    /// Operations that nobody waits for any more.
+    pub cancelled: Vec<u64>,
+}
+
+impl Imports {
+    pub fn new(machine: Arc<Machine>) -> Self {
+        let random = SystemRandom::new();
+        Self {
+            machine,
+            random,
+            begun: Vec::new(),
+            cancelled: Vec::new(),
+        }
+    }
+}
+
+pub fn add_to(linker: &mut Linker<Imports>) -> Result<()> {
+    lent::add_to_linker::<_, HasSelf<_>>(linker, |imports| imports)?;
+    // By hand, since these read the guest's memory in place: nothing secret is copied to the host.
+    let mut crypto = linker.instance("sealedge:edge/crypto@0.1.0")?;
+    crypto.func_wrap("hmac-sha256", hmac)?;
+    crypto.func_wrap("aes256-gcm-seal", seal)?;
+    crypto.func_wrap("aes256-gcm-open", open)?;
+    Ok(())
+}
+
+type Bytes = WasmList<u8>;
+type Context<'a> = StoreContextMut<'a, Imports>;
+
+fn hmac(memory: Context<'_>, (key, message): (Bytes, Bytes)) -> Result<((u64, u64, u64, u64),)> {
+    let sum = RingCrypto.hmac_sha256(fixed(&key, &memory)?, message.as_le_slice(&memory));
+    let mut words = [0; 4];
+    for (word, bytes) in words.iter_mut().zip(sum.as_chunks().0) {
+        *word = u64::from_le_bytes(*bytes);
+    }
+    let [a, b, c, d] = words;
+    Ok(((a, b, c, d),))
+}
+
+fn seal(
+    memory: Context<'_>,
+    (key, nonce, aad, plaintext): (Bytes, Bytes, Bytes, Bytes),
+) -> Result<(Vec<u8>,)> {
+    let plaintext = plaintext.as_le_slice(&memory);
+    let mut buffer = Vec::with_capacity(plaintext.len() + TAG_LENGTH);
+    buffer.extend_from_slice(plaintext);
+    let (key, nonce) = (fixed(&key, &memory)?, fixed(&nonce, &memory)?);
+    RingCrypto
+        .aes256_gcm_seal(key, nonce, aad.as_le_slice(&memory), &mut buffer)
+        .map_err(|error| format_err!("{error}"))?;
+    Ok((buffer,))
+}
+
+fn open(
+    memory: Context<'_>,
+    (key, nonce, aad, ciphertext): (Bytes, Bytes, Bytes, Bytes),
+) -> Result<(Option<Vec<u8>>,)> {
+    let mut buffer = ciphertext.as_le_slice(&memory).to_vec();
+    let (key, nonce) = (fixed(&key, &memory)?, fixed(&nonce, &memory)?);
+    match RingCrypto.aes256_gcm_open(key, nonce, aad.as_le_slice(&memory), &mut buffer) {
+        Ok(()) => Ok((Some(buffer),)),
+        Err(NotAuthentic) => Ok((None,)),
+    }
+}
+
+/// The list as an array of the length that the contract names.
+fn fixed<'a, const N: usize>(list: &Bytes, memory: &'a Context<'_>) -> Result<&'a [u8; N]> {
+    let bytes = list.as_le_slice(memory);
+    bytes
+        .try_into()
+        .map_err(|_| format_err!("expected {N} bytes and not {}", bytes.len()))
+}
+
+impl types::Host for Imports {}
+
+impl Host for Imports {
+    fn now(&mut self) -> u64 {
+        self.machine.now()
+    }
+
+    fn random(&mut self, length: u32) -> Vec<u8> {
+        let mut bytes = vec![0; length as usize];
+        if self.random.fill(&mut bytes).is_err() {
+            // The guest takes fewer bytes than it asked for as its end.
+            bytes.clear();
+        }
+        bytes
+    }
+
+    fn begin(&mut self, io: u64, what: Operation) {
+        self.begun.push((io, what));
+    }
+
+    fn cancel(&mut self, io: u64) {
+        self.cancelled.push(io);
+    }
+
+    fn audit(&mut self, line: Vec<u8>) {
+        self.machine.audit(line);
+    }
+
+    fn error(&mut self, message: String) {
+        self.machine.error(&message);
+    }
+
+    fn variable(&mut self, name: String) -> Option<String> {
+        std::env::var(name).ok()
+    }
+
+    fn system(&mut self) -> types::Machine {
+        self.machine.system()
+    }
+}

@@ -1,0 +1,333 @@
+//! The instances of the service, and the calls that are parked in them.
+//!
+//! An instance is used by one thread at a time, for microseconds. What a call waits for is done
+//! outside ([`crate::operation`]), and its outcome is handed in by whatever thread it ends on.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+
+use sealedge_core::metrics;
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+
+use crate::guest::types::{Finished, Outcome, Request, Response, Settings};
+use crate::guest::{Instance, Machine, Trap};
+use crate::operation::{Operations, PendingBody};
+
+/// Makes a new instance.
+pub type Factory = Box<dyn Fn() -> Result<Box<dyn Instance>, Trap> + Send + Sync>;
+
+/// All instances of the service.
+pub struct Pool {
+    slots: Vec<Mutex<Slot>>,
+    make: Factory,
+    document: String,
+    machine: Arc<Machine>,
+    operations: Operations,
+    next_call: AtomicU64,
+    totals: Mutex<Vec<u64>>,
+}
+
+/// The place of one instance. One that dies is replaced by a fresh one.
+#[derive(Default)]
+struct Slot {
+    instance: Option<Box<dyn Instance>>,
+    /// Counts the instances that were here, so that outcomes for a dead one are recognised.
+    incarnation: u64,
+    calls: HashMap<u64, oneshot::Sender<Finished>>,
+    bodies: HashMap<u64, PendingBody>,
+    timers: HashMap<u64, AbortHandle>,
+}
+
+/// Where an operation's outcome goes.
+#[derive(Clone, Copy)]
+pub struct Address {
+    slot: usize,
+    incarnation: u64,
+    io: u64,
+}
+
+/// A call was lost with its instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost;
+
+/// Why the service can't start.
+#[derive(Debug)]
+pub enum StartError {
+    /// What is wrong with the configuration, a line each.
+    Configuration(Vec<String>),
+    /// The service died.
+    Died(String),
+    /// What the configuration wants to exist could not be created.
+    Prepare(String),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Configuration(problems) => f.write_str(&problems.join("\n")),
+            Self::Died(why) => f.write_str(why),
+            Self::Prepare(why) => write!(f, "the configured keys can't be created: {why}"),
+        }
+    }
+}
+
+/// Reads a configuration: what it wants of the host.
+///
+/// # Errors
+/// [`StartError::Configuration`] lists all that is wrong with it.
+pub fn configure(make: &Factory, document: &str) -> Result<Settings, StartError> {
+    let died = |trap: Trap| StartError::Died(trap.to_string());
+    let mut instance = make().map_err(died)?;
+    instance
+        .configure(document)
+        .map_err(died)?
+        .map_err(StartError::Configuration)
+}
+
+impl Pool {
+    /// `size` instances under a configuration that [`configure`] has read without an error.
+    pub fn new(
+        size: usize,
+        make: Factory,
+        document: String,
+        machine: Arc<Machine>,
+        operations: Operations,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            slots: (0..size.max(1)).map(|_| Mutex::default()).collect(),
+            make,
+            document,
+            machine,
+            operations,
+            next_call: AtomicU64::new(0),
+            totals: Mutex::default(),
+        })
+    }
+
+    /// What is done beside the instances.
+    pub fn operations(&self) -> &Operations {
+        &self.operations
+    }
+
+    /// Creates the keys that the configuration wants to exist.
+    ///
+    /// # Errors
+    /// [`StartError`] says why they do not.
+    pub async fn prepare(self: &Arc<Self>) -> Result<(), StartError> {
+        let finished = self
+            .call(None, |instance, call| instance.prepare(call))
+            .await;
+        match finished {
+            Ok(Finished::Prepared(result)) => result.map_err(StartError::Prepare),
+            _ => Err(StartError::Died(
+                "the service died while it started".to_owned(),
+            )),
+        }
+    }
+
+    /// What the certificates of a connection say about its client: opaque to the host.
+    ///
+    /// # Errors
+    /// The instance died.
+    pub fn authenticate(self: &Arc<Self>, chain: &[Vec<u8>]) -> Result<Vec<u8>, Lost> {
+        let (index, slot) = self.pick();
+        self.enter(index, slot, |instance| instance.authenticate(chain))
+            .map(|(answer, _)| answer)
+    }
+
+    /// Serves a request.
+    ///
+    /// # Errors
+    /// The instance died before it answered.
+    pub async fn serve(
+        self: &Arc<Self>,
+        request: Request,
+        body: Option<PendingBody>,
+    ) -> Result<Response, Lost> {
+        match self
+            .call(body, |instance, call| instance.start(call, &request))
+            .await?
+        {
+            Finished::Response(response) => Ok(response),
+            Finished::Prepared(_) => Err(Lost),
+        }
+    }
+
+    async fn call(
+        self: &Arc<Self>,
+        body: Option<PendingBody>,
+        begin: impl FnOnce(&mut dyn Instance, u64) -> Result<Option<Finished>, Trap>,
+    ) -> Result<Finished, Lost> {
+        let call = self.next_call.fetch_add(1, Ordering::Relaxed);
+        let end = {
+            let (index, mut slot) = self.pick();
+            if let Some(body) = body {
+                slot.bodies.insert(call, body);
+            }
+            let (finished, mut slot) = self.enter(index, slot, |instance| begin(instance, call))?;
+            if let Some(finished) = finished {
+                slot.bodies.remove(&call);
+                return Ok(finished);
+            }
+            let (sender, end) = oneshot::channel();
+            slot.calls.insert(call, sender);
+            end
+        };
+        end.await.map_err(|_| Lost)
+    }
+
+    /// Hands an operation's outcome to the instance that began it, if that one still lives.
+    pub fn resume(self: &Arc<Self>, to: Address, outcome: &Outcome) {
+        let Some(slot) = self.slots.get(to.slot) else {
+            return;
+        };
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if slot.incarnation != to.incarnation {
+            return;
+        }
+        slot.timers.remove(&to.io);
+        let entered = self.enter(to.slot, slot, |instance| instance.resume(to.io, outcome));
+        if let Ok((Some((call, finished)), mut slot)) = entered {
+            slot.bodies.remove(&call);
+            if let Some(waiting) = slot.calls.remove(&call) {
+                // A client that is gone does not wait any more.
+                let _ = waiting.send(finished);
+            }
+        }
+    }
+
+    /// The body of a call, if it is there.
+    pub fn take_body(&self, of: Address, call: u64) -> Option<PendingBody> {
+        let mut slot = self
+            .slots
+            .get(of.slot)?
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        slot.bodies.remove(&call)
+    }
+
+    /// Makes every instance forget a key.
+    pub fn forget(self: &Arc<Self>, name: &str) {
+        self.operations.detach(name);
+        self.in_all(|instance| instance.forget(name));
+    }
+
+    /// Lets every instance wipe what has expired.
+    pub fn tick(self: &Arc<Self>) {
+        self.in_all(|instance| instance.tick());
+    }
+
+    /// Adds the counters of all instances, and some more, to the sums, and gives these.
+    pub fn totals(self: &Arc<Self>, more: &[u64]) -> Vec<u64> {
+        let mut increments = more.to_vec();
+        self.in_all(|instance| {
+            metrics::add(&mut increments, &instance.take_counters()?);
+            Ok(())
+        });
+        let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        metrics::add(&mut totals, &increments);
+        totals.clone()
+    }
+
+    /// Runs something in every instance that lives: one that is yet to come knows nothing.
+    fn in_all(self: &Arc<Self>, mut work: impl FnMut(&mut dyn Instance) -> Result<(), Trap>) {
+        for (index, slot) in self.slots.iter().enumerate() {
+            let slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+            if slot.instance.is_some() {
+                // An instance that dies of it has forgotten and counted as well.
+                let _ = self.enter(index, slot, &mut work);
+            }
+        }
+    }
+
+    /// A free instance, and of several the one that this thread used last: its memory is near.
+    fn pick(&self) -> (usize, MutexGuard<'_, Slot>) {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        thread_local! {
+            static FIRST: usize = THREADS.fetch_add(1, Ordering::Relaxed);
+        }
+        let count = self.slots.len();
+        let first = FIRST.with(|first| *first) % count;
+        for (index, slot) in self
+            .slots
+            .iter()
+            .enumerate()
+            .cycle()
+            .skip(first)
+            .take(count)
+        {
+            match slot.try_lock() {
+                Ok(slot) => return (index, slot),
+                Err(TryLockError::Poisoned(poisoned)) => return (index, poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) => {}
+            }
+        }
+        let slot = self.slots.get(first).or(self.slots.first());
+        // There is at least one slot: `new` sees to it.
+        slot.map_or_else(
+            || std::process::abort(),
+            |slot| (first, slot.lock().unwrap_or_else(PoisonError::into_inner)),
+        )
+    }
+
+    /// Runs a call in the instance of a slot, and sees to what it began or what it broke.
+    fn enter<'a, T>(
+        self: &Arc<Self>,
+        index: usize,
+        mut slot: MutexGuard<'a, Slot>,
+        work: impl FnOnce(&mut dyn Instance) -> Result<T, Trap>,
+    ) -> Result<(T, MutexGuard<'a, Slot>), Lost> {
+        let made = match slot.instance.take() {
+            Some(instance) => Ok(instance),
+            None => self.make(),
+        };
+        let done = made.and_then(|mut instance| Ok((work(&mut *instance)?, instance)));
+        match done {
+            Ok((answer, mut instance)) => {
+                let (begun, cancelled) = (instance.begun(), instance.cancelled());
+                slot.instance = Some(instance);
+                for io in cancelled {
+                    if let Some(timer) = slot.timers.remove(&io) {
+                        timer.abort();
+                    }
+                }
+                for (io, operation) in begun {
+                    let address = Address {
+                        slot: index,
+                        incarnation: slot.incarnation,
+                        io,
+                    };
+                    if let Some(timer) = self.operations.perform(self, address, operation) {
+                        slot.timers.insert(io, timer);
+                    }
+                }
+                Ok((answer, slot))
+            }
+            Err(trap) => {
+                let incarnation = slot.incarnation.wrapping_add(1);
+                for (_, timer) in slot.timers.drain() {
+                    timer.abort();
+                }
+                let lost = slot.calls.len();
+                // Whoever waits for a call of the dead instance learns it from the dropped sender.
+                *slot = Slot {
+                    incarnation,
+                    ..Slot::default()
+                };
+                self.machine
+                    .error(&format!("{trap}; {lost} other requests were lost with it"));
+                Err(Lost)
+            }
+        }
+    }
+
+    fn make(&self) -> Result<Box<dyn Instance>, Trap> {
+        let mut instance = (self.make)()?;
+        // The document was read without an error before.
+        let _ = instance.configure(&self.document)?;
+        Ok(instance)
+    }
+}

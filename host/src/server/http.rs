@@ -1,0 +1,111 @@
+//! HTTP on a connection whose client is known: hands requests in and answers out.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::{Request, Response, StatusCode};
+use zeroize::Zeroizing;
+
+use crate::guest::types::{self, ContentType};
+use crate::operation::PendingBody;
+use crate::pool::Pool;
+
+/// A body up to this length is waited for before the service is asked, if it comes soon.
+const SMALL_BODY: u64 = 16 * 1024;
+
+/// How long it is waited for.
+const SOON: Duration = Duration::from_secs(1);
+
+/// A connection, as far as requests are concerned.
+pub struct Connection {
+    /// The service.
+    pub pool: Arc<Pool>,
+    /// What the connection's certificates say about the client.
+    pub principal: Vec<u8>,
+    /// The client's address, without its port.
+    pub ip: String,
+    /// The header whose values the service wants to see.
+    pub forwarded_header: Option<HeaderName>,
+}
+
+/// Answers one request.
+pub async fn serve(
+    connection: Arc<Connection>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (head, body) = request.into_parts();
+    let forwarded = match &connection.forwarded_header {
+        Some(name) => {
+            let values = head.headers.get_all(name);
+            values
+                .iter()
+                .map(|value| value.as_bytes().to_vec())
+                .collect()
+        }
+        None => Vec::new(),
+    };
+    let (body, pending) = arrived(body).await;
+    let request = types::Request {
+        method: head.method.as_str().to_owned(),
+        path: head.uri.path().to_owned(),
+        ip: connection.ip.clone(),
+        principal: connection.principal.clone(),
+        forwarded,
+        body,
+    };
+    let answer = connection.pool.serve(request, pending).await;
+    Ok(match answer {
+        Ok(response) => to_http(response),
+        Err(_lost) => to_http(types::Response {
+            status: 500,
+            content_type: ContentType::Json,
+            body: br#"{"message":"internal server error"}"#.to_vec(),
+        }),
+    })
+}
+
+/// The body, if it is small and comes soon; else what has come of it, and the rest to be read later.
+async fn arrived(mut body: Incoming) -> (types::Body, Option<PendingBody>) {
+    if body.is_end_stream() {
+        return (types::Body::Whole(Vec::new()), None);
+    }
+    let mut begun = Zeroizing::new(Vec::new());
+    if body
+        .size_hint()
+        .upper()
+        .is_some_and(|length| length <= SMALL_BODY)
+    {
+        let whole = tokio::time::timeout(SOON, async {
+            while let Some(frame) = body.frame().await {
+                if let Ok(data) = frame?.into_data() {
+                    begun.extend_from_slice(&data);
+                }
+            }
+            Ok::<_, hyper::Error>(())
+        });
+        if matches!(whole.await, Ok(Ok(()))) {
+            return (types::Body::Whole(std::mem::take(&mut *begun)), None);
+        }
+    }
+    (types::Body::Later, Some(PendingBody { begun, rest: body }))
+}
+
+fn to_http(response: types::Response) -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::new(Bytes::from(response.body)));
+    *answer.status_mut() =
+        StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let content_type = match response.content_type {
+        ContentType::None => return answer,
+        ContentType::Json => sealedge_core::response::ContentType::Json,
+        ContentType::Text => sealedge_core::response::ContentType::Text,
+        ContentType::Metrics => sealedge_core::response::ContentType::Metrics,
+    };
+    let value = HeaderValue::from_static(content_type.as_str());
+    answer.headers_mut().insert(CONTENT_TYPE, value);
+    answer
+}

@@ -1,0 +1,326 @@
+//! `sealedge server`: from the options to a running server, and to its end.
+
+mod dev;
+mod http;
+mod tls;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::header::HeaderName;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_rustls::TlsAcceptor;
+
+use crate::cli::server::ServerOptions;
+use crate::guest::types::{Settings, Store};
+use crate::guest::{GUEST, Image, Instance, Machine, Program};
+use crate::operation::Operations;
+use crate::pool::{self, Factory, Pool};
+use crate::store::{FsStore, KeyStore, MemStore};
+use dev::Dev;
+use http::Connection;
+use tls::ServerCertificate;
+
+/// How long a client may take for the TLS handshake, and for the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long requests in flight may go on after the signal to stop.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// Why the server did not start.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum StartError {
+    ReadConfiguration {
+        file: String,
+        reason: std::io::Error,
+    },
+    Configuration {
+        file: String,
+        problems: String,
+    },
+    NotLoopback(String),
+    NoRandomness,
+    Certificate(String),
+    Tls(tls::TlsError),
+    Store(crate::store::StoreError),
+    Listen {
+        address: String,
+        reason: std::io::Error,
+    },
+    Guest(String),
+    Io(std::io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ReadConfiguration { file, reason } => {
+                write!(f, "can't read the configuration {file}: {reason}")
+            }
+            Self::Configuration { file, problems } => {
+                write!(f, "the configuration {file} can't be used:")?;
+                problems
+                    .lines()
+                    .try_for_each(|line| write!(f, "\n  {line}"))
+            }
+            Self::NotLoopback(address) => write!(
+                f,
+                "--dev listens on this machine alone and not on {address}: leave --addr out, \
+                 or write a configuration (--config)"
+            ),
+            Self::NoRandomness => f.write_str("the system gives no random bytes"),
+            Self::Certificate(reason) => write!(f, "can't make a certificate: {reason}"),
+            Self::Tls(error) => error.fmt(f),
+            Self::Store(error) => error.fmt(f),
+            Self::Listen { address, reason } => {
+                write!(f, "can't listen on {address}: {reason}")?;
+                if reason.kind() == std::io::ErrorKind::AddrInUse {
+                    f.write_str(" (stop the other server or choose another address by --addr)")?;
+                }
+                Ok(())
+            }
+            Self::Guest(reason) => f.write_str(reason),
+            Self::Io(reason) => reason.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// Runs a server until it is told to stop.
+pub fn run(options: &ServerOptions) -> ExitCode {
+    run_with(options, GUEST)
+}
+
+/// Runs a server whose service is this guest.
+pub fn run_with(options: &ServerOptions, guest: Image) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let ended = runtime.map_err(StartError::Io).and_then(|runtime| {
+        let ended = runtime.block_on(serve(options, guest));
+        // Blocking work that hangs, such as a read of a store that is away, must not hold up the end.
+        runtime.shutdown_background();
+        ended
+    });
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(options: &ServerOptions, guest: Image) -> Result<(), StartError> {
+    let dev = if options.dev {
+        Some(Dev::new(options.addr.as_deref())?)
+    } else {
+        None
+    };
+    let (file, document) = match (&dev, &options.config) {
+        (Some(dev), _) => ("of --dev".to_owned(), dev.document.clone()),
+        (None, Some(file)) => (file.display().to_string(), read_configuration(file)?),
+        (None, None) => {
+            return Err(StartError::Guest(
+                "give a configuration (--config) or --dev".to_owned(),
+            ));
+        }
+    };
+    let machine = Arc::new(Machine::new().map_err(StartError::Io)?);
+    let make = factory(guest, machine.clone())?;
+    let settings =
+        pool::configure(&make, &document).map_err(|problems| StartError::Configuration {
+            file,
+            problems: problems.to_string(),
+        })?;
+    for warning in &settings.warnings {
+        eprintln!("warning: {warning}");
+    }
+
+    let server = Server::bind(options, &settings, dev.as_ref()).await?;
+    let store = open_store(&settings.store)?;
+    let size = std::thread::available_parallelism().map_or(1, |count| count.get());
+    let pool = Pool::new(
+        size,
+        make,
+        document,
+        machine.clone(),
+        Operations::new(store),
+    );
+    pool.prepare()
+        .await
+        .map_err(|error| StartError::Guest(error.to_string()))?;
+    match &dev {
+        Some(dev) => println!("{}", dev.banner(server.address)),
+        None => eprintln!("sealedge is listening on https://{}", server.address),
+    }
+    let ended = server.run(&pool).await;
+    machine.flush();
+    ended
+}
+
+fn read_configuration(file: &Path) -> Result<String, StartError> {
+    std::fs::read_to_string(file).map_err(|reason| StartError::ReadConfiguration {
+        file: file.display().to_string(),
+        reason,
+    })
+}
+
+fn factory(guest: Image, machine: Arc<Machine>) -> Result<Factory, StartError> {
+    let program =
+        Program::load(guest, machine).map_err(|error| StartError::Guest(format!("{error:#}")))?;
+    Ok(Box::new(move || {
+        Ok(Box::new(program.instantiate()?) as Box<dyn Instance>)
+    }))
+}
+
+fn open_store(store: &Store) -> Result<Arc<dyn KeyStore>, StartError> {
+    Ok(match store {
+        Store::Memory => Arc::new(MemStore::new()),
+        Store::Files(path) => Arc::new(FsStore::open(Path::new(path)).map_err(StartError::Store)?),
+    })
+}
+
+/// A server that listens.
+struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Arc<ServerConfig>,
+    forwarded_header: Option<HeaderName>,
+}
+
+impl Server {
+    async fn bind(
+        options: &ServerOptions,
+        settings: &Settings,
+        dev: Option<&Dev>,
+    ) -> Result<Self, StartError> {
+        let certificate = match dev {
+            Some(dev) => dev.certificate.clone(),
+            None => ServerCertificate::read(&settings.tls).map_err(StartError::Tls)?,
+        };
+        let tls = tls::server_config(&settings.tls, certificate).map_err(StartError::Tls)?;
+        let address = options.addr.as_ref().unwrap_or(&settings.address);
+        // `:7373` means every address, as Go has it.
+        let bound = if address.starts_with(':') {
+            format!("0.0.0.0{address}")
+        } else {
+            address.clone()
+        };
+        let failed = |reason| StartError::Listen {
+            address: address.clone(),
+            reason,
+        };
+        let listener = TcpListener::bind(&bound).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        // The core has checked that it is a header's name.
+        let forwarded_header = settings
+            .forwarded_header
+            .as_ref()
+            .and_then(|name| HeaderName::try_from(name).ok());
+        Ok(Self {
+            listener,
+            address,
+            tls: Arc::new(tls),
+            forwarded_header,
+        })
+    }
+
+    /// Serves until a signal to stop comes, and then what is in flight.
+    async fn run(self, pool: &Arc<Pool>) -> Result<(), StartError> {
+        let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Io)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Io)?;
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        let acceptor = TlsAcceptor::from(self.tls);
+        let connections = GracefulShutdown::new();
+        loop {
+            tokio::select! {
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, peer)) => {
+                        let acceptor = acceptor.clone();
+                        let template = Template {
+                            pool: pool.clone(),
+                            ip: peer.ip().to_canonical().to_string(),
+                            forwarded_header: self.forwarded_header.clone(),
+                        };
+                        tokio::spawn(connect(acceptor, stream, template, connections.watcher()));
+                    }
+                    // Out of file descriptors, most likely: those in use will come back.
+                    Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                },
+                _ = tick.tick() => pool.tick(),
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        drop(self.listener);
+        eprintln!("stopping: finishing {} connections", connections.count());
+        let finished = tokio::time::timeout(GRACE, connections.shutdown()).await;
+        if finished.is_err() {
+            eprintln!(
+                "stopped with requests in flight, after {} s",
+                GRACE.as_secs()
+            );
+        }
+        Ok(())
+    }
+}
+
+/// What is known of a connection before its handshake.
+struct Template {
+    pool: Arc<Pool>,
+    ip: String,
+    forwarded_header: Option<HeaderName>,
+}
+
+/// Serves one connection.
+async fn connect(acceptor: TlsAcceptor, stream: TcpStream, template: Template, watcher: Watcher) {
+    // An answer is small and complete: waiting for more to send would only delay it.
+    let _ = stream.set_nodelay(true);
+    let accepted = tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await;
+    let Ok(Ok(stream)) = accepted else { return };
+    let (_, session) = stream.get_ref();
+    let chain: Vec<Vec<u8>> = session
+        .peer_certificates()
+        .unwrap_or_default()
+        .iter()
+        .map(|certificate| certificate.to_vec())
+        .collect();
+    let is_http2 = session.alpn_protocol() == Some(b"h2");
+    let Ok(principal) = template.pool.authenticate(&chain) else {
+        return;
+    };
+    let connection = Arc::new(Connection {
+        pool: template.pool,
+        principal,
+        ip: template.ip,
+        forwarded_header: template.forwarded_header,
+    });
+    let service = service_fn(move |request| http::serve(connection.clone(), request));
+    let stream = TokioIo::new(stream);
+    // How a connection ends concerns only its client: each request was answered or was not there.
+    if is_http2 {
+        let server = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .serve_connection(stream, service);
+        let _ = watcher.watch(server).await;
+    } else {
+        let server = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .serve_connection(stream, service);
+        let _ = watcher.watch(server).await;
+    }
+}

@@ -1,0 +1,225 @@
+//! TLS as the configuration wants it: the server's certificate, and what is asked of clients.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme,
+};
+
+use zeroize::Zeroizing;
+
+use crate::guest::types::Tls;
+use crate::private_key;
+
+/// The server's private key and its certificate chain.
+pub struct ServerCertificate {
+    /// The chain, the server's own first.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// The key.
+    pub key: PrivateKeyDer<'static>,
+}
+
+/// Why there can be no TLS.
+#[derive(Debug)]
+pub struct TlsError {
+    /// The configuration's field at fault.
+    field: &'static str,
+    /// The file that it names.
+    path: String,
+    reason: String,
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.field, self.path, self.reason)
+    }
+}
+
+impl std::error::Error for TlsError {}
+
+impl Clone for ServerCertificate {
+    fn clone(&self) -> Self {
+        Self {
+            chain: self.chain.clone(),
+            key: self.key.clone_key(),
+        }
+    }
+}
+
+impl ServerCertificate {
+    /// Reads the files that the configuration names.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the field, the file and what is wrong with it.
+    pub fn read(tls: &Tls) -> Result<Self, TlsError> {
+        let failed = |field, path: &str, reason: &dyn fmt::Display| TlsError {
+            field,
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        };
+        let chain = certificates(Path::new(&tls.certificate))
+            .map_err(|reason| failed("tls.cert", &tls.certificate, &reason))?;
+        let key = private_key(Path::new(&tls.key), tls.password.as_deref())
+            .map_err(|reason| failed("tls.key", &tls.key, &reason))?;
+        Ok(Self { chain, key })
+    }
+}
+
+/// The private key of a PEM file, which may be under a password.
+fn private_key(path: &Path, password: Option<&str>) -> Result<PrivateKeyDer<'static>, String> {
+    let pem = Zeroizing::new(fs::read(path).map_err(|reason| reason.to_string())?);
+    if private_key::is_encrypted_unsafely(&pem) {
+        return Err(
+            "it is encrypted in OpenSSL's old way, which is not safe: convert it by \
+                    `openssl pkcs8 -topk8 -in OLD -out NEW`"
+                .to_owned(),
+        );
+    }
+    let read = if private_key::is_encrypted(&pem) {
+        let password = password.ok_or("it is encrypted: set tls.password")?;
+        let plain = private_key::decrypt(&pem, password).map_err(|reason| reason.to_string())?;
+        PrivateKeyDer::from_pem_slice(plain.as_bytes())
+    } else {
+        PrivateKeyDer::from_pem_slice(&pem)
+    };
+    read.map_err(|_| "no private key in it (PEM is expected)".to_owned())
+}
+
+/// All certificates of a PEM file, of which there must be one.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let pem = fs::read(path).map_err(|reason| reason.to_string())?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match found {
+        Ok(chain) if chain.is_empty() => Err("no certificate in it (PEM is expected)".to_owned()),
+        Ok(chain) => Ok(chain),
+        Err(reason) => Err(format!("no PEM: {reason}")),
+    }
+}
+
+/// The settings of the server's side of TLS.
+///
+/// # Errors
+/// [`TlsError`] names the field at fault.
+pub fn server_config(tls: &Tls, server: ServerCertificate) -> Result<ServerConfig, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    let failed = |field, path: &str, reason: &dyn fmt::Display| TlsError {
+        field,
+        path: path.to_owned(),
+        reason: reason.to_string(),
+    };
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(rustls::DEFAULT_VERSIONS)
+        .map_err(|reason| failed("tls", "", &reason))?;
+    let verifier: Arc<dyn ClientCertVerifier> = if tls.verify_clients {
+        let path = tls
+            .authorities
+            .as_deref()
+            .unwrap_or("the system's authorities");
+        let roots = authorities(tls.authorities.as_deref().map(Path::new))
+            .map_err(|reason| failed("tls.ca", path, &reason))?;
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        let verifier = if tls.certificate_optional {
+            verifier.allow_unauthenticated()
+        } else {
+            verifier
+        };
+        verifier
+            .build()
+            .map_err(|reason| failed("tls.ca", path, &reason))?
+    } else {
+        Arc::new(AnyCertificate {
+            provider,
+            mandatory: !tls.certificate_optional,
+        })
+    };
+    let mut config = builder
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(server.chain, server.key)
+        .map_err(|reason| failed("tls.key", &tls.key, &reason))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// The system's authorities and those of a PEM file, or of all files of a directory.
+fn authorities(path: Option<&Path>) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    let system = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(system.certs);
+    let Some(path) = path else { return Ok(roots) };
+    let files = if path.is_dir() {
+        let entries = fs::read_dir(path).map_err(|reason| reason.to_string())?;
+        let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+        paths.filter(|path| path.is_file()).collect()
+    } else {
+        vec![path.to_path_buf()]
+    };
+    for file in files {
+        let named = |reason: &dyn fmt::Display| format!("{}: {reason}", file.display());
+        for authority in certificates(&file).map_err(|reason| named(&reason))? {
+            roots.add(authority).map_err(|reason| named(&reason))?;
+        }
+    }
+    Ok(roots)
+}
+
+/// Takes any client certificate (`tls.auth: off`): its public key is who the client is. That the
+/// client has the private key is always verified, by the handshake's signature.
+#[derive(Debug)]
+struct AnyCertificate {
+    provider: Arc<CryptoProvider>,
+    mandatory: bool,
+}
+
+impl ClientCertVerifier for AnyCertificate {
+    fn client_auth_mandatory(&self) -> bool {
+        self.mandatory
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _certificate: &CertificateDer<'_>,
+        _others: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
