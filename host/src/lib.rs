@@ -2,6 +2,9 @@
 #![deny(unsafe_code)] // but for the one place that loads the guest's code
 
 use std::process::ExitCode;
+use std::sync::Arc;
+
+use store::{KeyStore, MemStore};
 
 pub mod cli;
 pub mod guest;
@@ -14,7 +17,28 @@ pub mod store;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// What a program is put together from.
+#[derive(Clone, Copy)]
+pub struct Parts {
+    /// The service.
+    pub guest: guest::Image,
+    /// Makes the key store that lives as long as the process.
+    pub memory_store: fn() -> Arc<dyn KeyStore>,
+}
+
 /// Runs the program with the arguments, environment and standard streams of this process.
 pub fn main() -> ExitCode {
-    cli::main()
+    cli::main(Parts {
+        guest: guest::GUEST,
+        memory_store: || Arc::new(MemStore::new()),
+    })
+}
+
+/// The same program with a guest and a memory store that fail when they are asked to.
+#[cfg(feature = "faults")]
+pub fn main_with_faults() -> ExitCode {
+    cli::main(Parts {
+        guest: guest::GUEST_WITH_FAULTS,
+        memory_store: || Arc::new(store::faults::Faulty::new(MemStore::new())),
+    })
 }

@@ -8,5 +8,7 @@ pub mod lent;
 
 #[cfg(target_family = "wasm")]
 mod allocator;
+#[cfg(all(target_family = "wasm", feature = "faults"))]
+mod faults;
 #[cfg(target_family = "wasm")]
 mod wit;

@@ -69,6 +69,8 @@ impl Guest for Component {
     }
 
     fn start(call: u64, what: types::Request) -> Option<types::Finished> {
+        #[cfg(feature = "faults")]
+        crate::faults::fail_if_asked(&what.path);
         door(|door| {
             let body = match what.body {
                 types::Body::Whole(body) => Incoming::Whole(body),

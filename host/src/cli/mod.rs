@@ -24,6 +24,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ColorChoice, Parser, Subcommand};
 
+use crate::Parts;
 use error::Error;
 
 /// A key encryption service for the edge, and its client.
@@ -74,10 +75,10 @@ struct Common {
 }
 
 /// Runs the command that this process was started with.
-pub fn main() -> ExitCode {
+pub fn main(parts: Parts) -> ExitCode {
     let command = Arguments::parse().command;
     let (result, common) = match command {
-        Command::Server(it) => return crate::server::run(&it),
+        Command::Server(it) => return crate::server::run(&it, parts),
         Command::Key(it) => (key::run(&it), Some(it.common)),
         Command::Policy(it) => (policy::run(&it), Some(it.common)),
         Command::Identity(it) => (identity::run(&it), Some(it.common)),

@@ -21,12 +21,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_rustls::TlsAcceptor;
 
+use crate::Parts;
 use crate::cli::server::ServerOptions;
 use crate::guest::types::{Settings, Store};
-use crate::guest::{GUEST, Image, Instance, Machine, Program};
+use crate::guest::{Image, Instance, Machine, Program};
 use crate::operation::Operations;
 use crate::pool::{self, Factory, Pool};
-use crate::store::{FsStore, KeyStore, MemStore};
+use crate::store::{FsStore, KeyStore};
 use dev::Dev;
 use http::Connection;
 use tls::ServerCertificate;
@@ -98,18 +99,13 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// Runs a server until it is told to stop.
-pub fn run(options: &ServerOptions) -> ExitCode {
-    run_with(options, GUEST)
-}
-
-/// Runs a server whose service is this guest.
-pub fn run_with(options: &ServerOptions, guest: Image) -> ExitCode {
+/// Runs a server of these parts until it is told to stop.
+pub fn run(options: &ServerOptions, parts: Parts) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
     let ended = runtime.map_err(StartError::Io).and_then(|runtime| {
-        let ended = runtime.block_on(serve(options, guest));
+        let ended = runtime.block_on(serve(options, parts));
         // Blocking work that hangs, such as a read of a store that is away, must not hold up the end.
         runtime.shutdown_background();
         ended
@@ -123,7 +119,7 @@ pub fn run_with(options: &ServerOptions, guest: Image) -> ExitCode {
     }
 }
 
-async fn serve(options: &ServerOptions, guest: Image) -> Result<(), StartError> {
+async fn serve(options: &ServerOptions, parts: Parts) -> Result<(), StartError> {
     let dev = if options.dev {
         Some(Dev::new(options.addr.as_deref())?)
     } else {
@@ -139,7 +135,7 @@ async fn serve(options: &ServerOptions, guest: Image) -> Result<(), StartError> 
         }
     };
     let machine = Arc::new(Machine::new().map_err(StartError::Io)?);
-    let make = factory(guest, machine.clone())?;
+    let make = factory(parts.guest, machine.clone())?;
     let settings =
         pool::configure(&make, &document).map_err(|problems| StartError::Configuration {
             file,
@@ -150,7 +146,7 @@ async fn serve(options: &ServerOptions, guest: Image) -> Result<(), StartError> 
     }
 
     let server = Server::bind(options, &settings, dev.as_ref()).await?;
-    let store = open_store(&settings.store)?;
+    let store = open_store(&settings.store, parts)?;
     let size = std::thread::available_parallelism().map_or(1, |count| count.get());
     let pool = Pool::new(
         size,
@@ -186,9 +182,9 @@ fn factory(guest: Image, machine: Arc<Machine>) -> Result<Factory, StartError> {
     }))
 }
 
-fn open_store(store: &Store) -> Result<Arc<dyn KeyStore>, StartError> {
+fn open_store(store: &Store, parts: Parts) -> Result<Arc<dyn KeyStore>, StartError> {
     Ok(match store {
-        Store::Memory => Arc::new(MemStore::new()),
+        Store::Memory => (parts.memory_store)(),
         Store::Files(path) => Arc::new(FsStore::open(Path::new(path)).map_err(StartError::Store)?),
     })
 }

@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 mod error;
+#[cfg(feature = "faults")]
+pub mod faults;
 mod fs;
 mod mem;
 #[cfg(test)]

@@ -1,0 +1,48 @@
+//! A store that fails for names that ask for it. For tests of the host alone (feature `faults`).
+
+use std::time::Duration;
+
+use sealedge_core::name::Name;
+use zeroize::Zeroizing;
+
+use super::{KeyStore, MemStore, StoreError};
+
+/// A memory store in which reading a key named `hang-...` takes ten seconds.
+pub struct Faulty(MemStore);
+
+impl Faulty {
+    /// A faulty store around a sound one.
+    pub fn new(store: MemStore) -> Self {
+        Self(store)
+    }
+}
+
+impl KeyStore for Faulty {
+    fn create(&self, name: &Name, value: &[u8]) -> Result<(), StoreError> {
+        self.0.create(name, value)
+    }
+
+    fn get(&self, name: &Name) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+        if name.as_str().starts_with("hang-") {
+            std::thread::sleep(Duration::from_secs(10));
+        }
+        self.0.get(name)
+    }
+
+    fn delete(&self, name: &Name) -> Result<(), StoreError> {
+        self.0.delete(name)
+    }
+
+    fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>, StoreError> {
+        self.0.list(prefix, after, limit)
+    }
+
+    fn status(&self) -> Result<(), StoreError> {
+        self.0.status()
+    }
+}

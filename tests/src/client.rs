@@ -1,0 +1,265 @@
+//! A client that sends exactly what it is told to, by HTTP/1.1 or HTTP/2, with any certificate.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::{http1, http2};
+use hyper::{Request, Uri, Version};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair};
+use rustls::ClientConfig;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use sealedge_core::api_key::ApiKey;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// A client's certificate chain and private key.
+pub struct Credentials {
+    /// The chain, in the order in which it is sent.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// PKCS#8.
+    pub key: Vec<u8>,
+}
+
+impl Credentials {
+    /// The certificate of an API key, as KES's client makes it.
+    ///
+    /// # Panics
+    /// If there is no such certificate.
+    pub fn of(api_key: &ApiKey) -> Self {
+        let der = api_key.to_pkcs8().unwrap().as_bytes().to_vec();
+        let key = KeyPair::try_from(der.as_slice()).unwrap();
+        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, api_key.identity().to_string());
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = params.self_signed(&key).unwrap();
+        Self {
+            chain: vec![certificate.der().clone()],
+            key: der,
+        }
+    }
+}
+
+/// The API key of a client in the recordings of KES: `admin`, `app`, `ops` or `stranger`.
+pub fn recorded(who: &str) -> ApiKey {
+    ApiKey::from_seed(&Sha256::digest(format!("parity {who}")).into())
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The header `Content-Type`.
+    pub content_type: Option<String>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body as JSON.
+    ///
+    /// # Panics
+    /// If it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
+    }
+
+    /// The message of an error.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn message(&self) -> String {
+        self.json()["message"].as_str().unwrap().to_owned()
+    }
+}
+
+/// A connection to a server.
+pub struct Client {
+    sender: Sender,
+}
+
+enum Sender {
+    One(http1::SendRequest<Full<Bytes>>),
+    Two(http2::SendRequest<Full<Bytes>>),
+}
+
+/// Why there is no answer: the handshake was refused, or the connection ended.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+impl Client {
+    /// Connects by HTTP/1.1 with these credentials, or with none.
+    ///
+    /// # Errors
+    /// The server can't be reached or refuses the handshake. By TLS 1.3 a refusal shows at the first
+    /// request only.
+    pub async fn connect(address: &str, credentials: Option<&Credentials>) -> Result<Self, Error> {
+        let mut config = config(credentials, rustls::DEFAULT_VERSIONS);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Self::connect_with(address, config).await
+    }
+
+    /// Connects by HTTP/2.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub async fn connect_http2(
+        address: &str,
+        credentials: Option<&Credentials>,
+    ) -> Result<Self, Error> {
+        let mut config = config(credentials, rustls::DEFAULT_VERSIONS);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Self::connect_with(address, config).await
+    }
+
+    /// Connects with these settings of TLS.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub async fn connect_with(address: &str, config: ClientConfig) -> Result<Self, Error> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let name = ServerName::try_from("localhost")?;
+        let stream = TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await?;
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let stream = TokioIo::new(stream);
+        let sender = if is_http2 {
+            let (sender, connection) = http2::handshake(TokioExecutor::new(), stream).await?;
+            tokio::spawn(connection);
+            Sender::Two(sender)
+        } else {
+            let (sender, connection) = http1::handshake(stream).await?;
+            tokio::spawn(connection);
+            Sender::One(sender)
+        };
+        Ok(Self { sender })
+    }
+
+    /// Sends a request and reads its answer.
+    ///
+    /// # Errors
+    /// The connection ended before the answer did.
+    pub async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Answer, Error> {
+        let mut request = Request::builder().method(method);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let body = Full::new(body.into());
+        let response = match &mut self.sender {
+            Sender::One(sender) => {
+                let request = request.uri(path).header("host", "localhost").body(body)?;
+                sender.ready().await?;
+                sender.send_request(request).await?
+            }
+            Sender::Two(sender) => {
+                let uri: Uri = format!("https://localhost{path}").parse()?;
+                let request = request.uri(uri).version(Version::HTTP_2).body(body)?;
+                sender.ready().await?;
+                sender.send_request(request).await?
+            }
+        };
+        let (head, body) = response.into_parts();
+        let content_type = head.headers.get("content-type");
+        Ok(Answer {
+            status: head.status.as_u16(),
+            content_type: content_type
+                .and_then(|value| value.to_str().ok())
+                .map(str::to_owned),
+            body: body.collect().await?.to_bytes().to_vec(),
+        })
+    }
+
+    /// Sends a request without headers whose body is JSON, or empty for `null`.
+    ///
+    /// # Panics
+    /// If there is no answer.
+    pub async fn call(&mut self, method: &str, path: &str, body: Value) -> Answer {
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        self.send(method, path, &[], body).await.unwrap()
+    }
+}
+
+/// Settings of TLS: any server certificate is taken, for these credentials are what is tested.
+///
+/// # Panics
+/// If the credentials can't be used.
+pub fn config(
+    credentials: Option<&Credentials>,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> ClientConfig {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(versions)
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyServer(provider)));
+    match credentials {
+        Some(credentials) => {
+            let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(credentials.key.clone()));
+            builder
+                .with_client_auth_cert(credentials.chain.clone(), key)
+                .unwrap()
+        }
+        None => builder.with_no_client_auth(),
+    }
+}
+
+/// Takes any server's certificate.
+#[derive(Debug)]
+struct AnyServer(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        _certificate: &CertificateDer<'_>,
+        _others: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &rustls::DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &rustls::DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,201 @@
+//! A server of a test's own: a real process on a free loopback port.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use rcgen::{CertificateParams, KeyPair};
+use tempfile::TempDir;
+
+/// A running server. It is killed when this is dropped.
+pub struct Server {
+    child: Child,
+    /// `127.0.0.1:PORT`.
+    pub address: String,
+    /// Its own folder: `config.yml`, `server.key`, `server.cert`, and `keys` if it is so configured.
+    pub folder: TempDir,
+    output: Lines,
+    errors: Lines,
+}
+
+/// What a process has written so far.
+struct Lines {
+    text: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts `program` under a configuration: `config` without the lines `version`, `address` and
+    /// `tls.key`/`tls.cert`; `{folder}` in it stands for the server's own folder. More under `tls`
+    /// goes into `tls`, lines indented by two.
+    ///
+    /// # Panics
+    /// If the server does not start; with what it said.
+    pub fn start(program: &Path, tls: &str, config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        write_certificate(folder.path());
+        Self::start_in(program, folder, tls, config)
+    }
+
+    /// The same in a folder that is there: `server.key` and `server.cert` must be in it.
+    ///
+    /// # Panics
+    /// As [`Server::start`].
+    pub fn start_in(program: &Path, folder: TempDir, tls: &str, config: &str) -> Self {
+        let text = format!(
+            "version: v1\naddress: 127.0.0.1:0\ntls:\n  key: {{folder}}/server.key\n  cert: {{folder}}/server.cert\n{tls}\n{config}"
+        );
+        let file = folder.path().join("config.yml");
+        let here = folder.path().display().to_string();
+        std::fs::write(&file, text.replace("{folder}", &here)).unwrap();
+        let mut command = Command::new(program);
+        command.arg("server").arg("--config").arg(&file);
+        Self::run(command, folder)
+    }
+
+    /// Runs a command that starts a server.
+    ///
+    /// # Panics
+    /// As [`Server::start`].
+    pub fn run(mut command: Command, folder: TempDir) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = Lines::of(child.stdout.take().unwrap());
+        let errors = Lines::of(child.stderr.take().unwrap());
+        for _ in 0..3000 {
+            let said = output.text() + &errors.text();
+            let mark = "sealedge is listening on https://";
+            if let Some((_, rest)) = said.split_once(mark) {
+                let address = rest.split_whitespace().next().unwrap().to_owned();
+                return Self {
+                    child,
+                    address,
+                    folder,
+                    output,
+                    errors,
+                };
+            }
+            if let Some(status) = child.try_wait().unwrap() {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                panic!(
+                    "the server ended with {status}: {}{}",
+                    output.text(),
+                    errors.text()
+                );
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let _ = child.kill();
+        panic!(
+            "the server did not start: {}{}",
+            output.text(),
+            errors.text()
+        );
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The folder of its `fs` store, where the configuration says `path: {folder}/keys`.
+    pub fn keys(&self) -> PathBuf {
+        self.folder.path().join("keys")
+    }
+
+    /// What it has written to standard output so far.
+    pub fn output(&self) -> String {
+        self.output.text()
+    }
+
+    /// What it has written to standard error so far.
+    pub fn errors(&self) -> String {
+        self.errors.text()
+    }
+
+    /// Sends a signal by its name, such as `TERM`, without waiting.
+    ///
+    /// # Panics
+    /// If there is no such process any more.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-s", name, &id])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// Waits until it has ended by itself; its exit code, all output and all errors.
+    ///
+    /// # Panics
+    /// If it does not end within a minute.
+    pub fn wait(mut self) -> (Option<i32>, String, String) {
+        for _ in 0..6000 {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status.code(), self.output.end(), self.errors.end());
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("the server does not end: {}", self.errors());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Lines {
+    fn of(stream: impl Read + Send + 'static) -> Self {
+        let text = Arc::new(Mutex::new(String::new()));
+        let sink = text.clone();
+        let reader = std::thread::spawn(move || {
+            for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                let mut sink = sink.lock().unwrap();
+                sink.push_str(&line);
+                sink.push('\n');
+            }
+        });
+        Self {
+            text,
+            reader: Some(reader),
+        }
+    }
+
+    fn text(&self) -> String {
+        self.text.lock().unwrap().clone()
+    }
+
+    fn end(&mut self) -> String {
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        self.text()
+    }
+}
+
+/// Writes `server.key` and `server.cert`, valid for `localhost` and `127.0.0.1`.
+///
+/// # Panics
+/// If the folder can't be written to.
+pub fn write_certificate(folder: &Path) {
+    let key = KeyPair::generate().unwrap();
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let certificate = CertificateParams::new(names)
+        .unwrap()
+        .self_signed(&key)
+        .unwrap();
+    std::fs::write(folder.join("server.key"), key.serialize_pem()).unwrap();
+    std::fs::write(folder.join("server.cert"), certificate.pem()).unwrap();
+}

@@ -1,0 +1,151 @@
+//! Replays what was asked of a real KES server, and compares what it answered.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use sealedge_tests::client::{Client, Credentials, recorded};
+use sealedge_tests::server::Server;
+use serde_json::Value;
+
+/// The configuration of the server that was recorded.
+fn config() -> String {
+    let identity = |who: &str| recorded(who).identity();
+    format!(
+        "admin:
+  identity: {}
+policy:
+  my-app:
+    allow:
+    - /v1/key/create/my-app*
+    - /v1/key/generate/my-app*
+    - /v1/key/decrypt/my-app*
+    - /v1/key/list/my-app*
+    - /v1/identity/self/describe
+    deny:
+    - /v1/key/generate/my-app-internal*
+    - /v1/key/decrypt/my-app-internal*
+    identities: [{}]
+  my-app-ops:
+    allow:
+    - /v1/key/delete/my-app*
+    - /v1/policy/read/my-app
+    - /v1/status
+    identities: [{}]
+api: {{/v1/ready: {{skip_auth: true}}}}
+log: {{error: off, audit: off}}
+keystore: {{fs: {{path: \"{{folder}}/keys\"}}}}
+",
+        identity("admin"),
+        identity("app"),
+        identity("ops")
+    )
+}
+
+#[tokio::test]
+async fn every_recorded_exchange_of_kes_is_repeated() {
+    let server = Server::start(Path::new(super::SEALEDGE), "", &config());
+    let recording = include_str!("../../parity.jsonl");
+    let mut clients = BTreeMap::new();
+    let mut variables = BTreeMap::new();
+    let mut differences = Vec::new();
+    for line in recording.lines() {
+        let case: Value = serde_json::from_str(line).unwrap();
+        let who = case["as"].as_str().unwrap_or("admin").to_owned();
+        if !clients.contains_key(&who) {
+            let credentials = (who != "none").then(|| Credentials::of(&recorded(&who)));
+            let client = Client::connect(&server.address, credentials.as_ref())
+                .await
+                .unwrap();
+            clients.insert(who.clone(), client);
+        }
+        let client = clients.get_mut(&who).unwrap();
+        let got = run(client, &case, &mut variables).await;
+        if let Some(difference) = compare(&case, &got) {
+            differences.push(format!("{}: {difference}", case["id"]));
+        }
+    }
+    assert!(recording.lines().count() >= 99);
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+/// Sends a case's request; the answer in the recording's form.
+async fn run(client: &mut Client, case: &Value, variables: &mut BTreeMap<String, String>) -> Value {
+    let fill = |text: &str| {
+        variables
+            .iter()
+            .fold(text.to_owned(), |text, (name, value)| {
+                text.replace(&format!("${{{name}}}"), value)
+            })
+    };
+    let body = match (case.get("json"), case.get("raw")) {
+        (Some(json), _) => fill(&json.to_string()),
+        (None, Some(raw)) => fill(raw.as_str().unwrap()),
+        (None, None) => String::new(),
+    };
+    let headers: Vec<(&str, &str)> = case["headers"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| (name.as_str(), value.as_str().unwrap()))
+        .collect();
+    let path = fill(case["path"].as_str().unwrap());
+    let answer = client
+        .send(case["method"].as_str().unwrap(), &path, &headers, body)
+        .await
+        .unwrap();
+    let json: Option<Value> = serde_json::from_slice(&answer.body).ok();
+    for (variable, field) in case["save"].as_object().into_iter().flatten() {
+        let value = json.as_ref().unwrap()[field.as_str().unwrap()]
+            .as_str()
+            .unwrap();
+        variables.insert(variable.clone(), value.to_owned());
+    }
+    let mut recorded = serde_json::json!({"status": answer.status, "type": answer.content_type});
+    match json {
+        Some(json) => recorded["json"] = json,
+        None if answer.body.is_empty() => recorded["json"] = Value::Null,
+        None => recorded["text"] = String::from_utf8_lossy(&answer.body).into_owned().into(),
+    }
+    recorded
+}
+
+/// What differs between the recorded and the given answer, apart from what may.
+fn compare(case: &Value, got: &Value) -> Option<String> {
+    let want = &case["answer"];
+    let same: Vec<&str> = match case["same"].as_array() {
+        Some(same) => same.iter().filter_map(Value::as_str).collect(),
+        None => vec!["status", "type", "body"],
+    };
+    let free: Vec<&str> = case["any"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let masked = |answer: &Value| {
+        let mut json = answer["json"].clone();
+        for field in &free {
+            if let Some(value) = json.get_mut(field) {
+                *value = kind(value).into();
+            }
+        }
+        (json, answer["text"].clone())
+    };
+    let differs =
+        |what: &str, differs: bool| (same.contains(&what) && differs).then(|| what.to_owned());
+    let what = differs("status", want["status"] != got["status"])
+        .or_else(|| differs("type", want["type"] != got["type"]))
+        .or_else(|| differs("body", masked(want) != masked(got)))?;
+    Some(format!("the {what} is {got} and not {want}"))
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "number",
+        Value::String(_) => "text",
+        Value::Array(_) => "list",
+        Value::Object(_) => "object",
+    }
+}
