@@ -23,6 +23,9 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::lent::{Lent, Operation, Outcome};
 
+#[cfg(test)]
+mod tests;
+
 /// How a call ended.
 pub enum Finished {
     /// A request's answer.
@@ -110,15 +113,7 @@ impl<L: Lent> Door<L> {
 
     /// Hands in an operation's outcome; the call that it ended, if it did.
     pub fn resume(&mut self, io: u64, outcome: Outcome) -> Option<(u64, Finished)> {
-        let call = match self.shared.waiting.borrow_mut().get_mut(&io)? {
-            Waiting {
-                call,
-                outcome: slot,
-            } => {
-                *slot = Some(outcome);
-                *call
-            }
-        };
+        let call = self.shared.end(io, outcome)?;
         let mut task = self.parked.remove(&call)?;
         match self.poll(call, &mut task) {
             Poll::Ready(finished) => Some((call, finished)),
@@ -181,6 +176,16 @@ impl<L: Lent> Shared<L> {
             Some(outcome) => Poll::Ready(outcome),
             None => Poll::Pending,
         })
+    }
+}
+
+impl<L> Shared<L> {
+    /// Keeps an operation's outcome for the call that waits for it, which is the answer.
+    fn end(&self, io: u64, outcome: Outcome) -> Option<u64> {
+        let mut waiting = self.waiting.borrow_mut();
+        let waiting = waiting.get_mut(&io)?;
+        waiting.outcome = Some(outcome);
+        Some(waiting.call)
     }
 }
 

@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Duration;
 
 use crate::config::CacheExpiry;
 use crate::key::Key;
@@ -97,8 +96,7 @@ impl Cache {
     }
 
     fn is_fresh(&self, entry: &Entry, now: Time) -> bool {
-        within(now.since(entry.read), self.expiry.any)
-            && within(now.since(entry.used.get()), self.expiry.unused)
+        now.since(entry.read) < self.expiry.any && now.since(entry.used.get()) < self.expiry.unused
     }
 
     fn serves_offline(&self, entry: &Entry, now: Time) -> bool {
@@ -106,7 +104,102 @@ impl Cache {
     }
 }
 
-/// Whether an age is inside a limit, of which zero is none.
-fn within(age: Duration, limit: Duration) -> bool {
-    limit.is_zero() || age < limit
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const START: u64 = 1_000_000_000_000_000_000;
+
+    fn at(seconds: u64) -> Time {
+        Time::from_nanos(START + seconds * 1_000_000_000)
+    }
+
+    fn cache(any: u64, unused: u64, offline: u64) -> Cache {
+        let [any, unused, offline] = [any, unused, offline].map(Duration::from_secs);
+        Cache::new(CacheExpiry {
+            any,
+            unused,
+            offline,
+        })
+    }
+
+    fn key() -> Rc<Key> {
+        Rc::new(Key::create(
+            &mut |bytes| bytes.fill(7),
+            at(0).timestamp(),
+            None,
+        ))
+    }
+
+    fn name() -> Name {
+        Name::new("k").unwrap()
+    }
+
+    fn filled(cache: &Cache, now: Time) {
+        cache.fill(&name(), key(), now, cache.generation());
+    }
+
+    #[test]
+    fn any_ends_a_key_however_much_it_is_used() {
+        let cache = cache(10, 5, 0);
+        filled(&cache, at(0));
+        for second in [4, 8, 9] {
+            assert!(cache.get(&name(), at(second)).is_some(), "{second}");
+        }
+        assert!(cache.get(&name(), at(10)).is_none());
+    }
+
+    #[test]
+    fn unused_ends_a_key_that_is_not_used() {
+        let cache = cache(100, 5, 0);
+        filled(&cache, at(0));
+        assert!(cache.get(&name(), at(4)).is_some());
+        assert!(cache.get(&name(), at(9)).is_none());
+    }
+
+    #[test]
+    fn offline_counts_from_the_read() {
+        let cache = cache(10, 5, 60);
+        filled(&cache, at(0));
+        cache.sweep(at(30));
+        assert!(cache.get(&name(), at(30)).is_none());
+        assert!(cache.get_offline(&name(), at(59)).is_some());
+        assert!(cache.get_offline(&name(), at(60)).is_none());
+    }
+
+    #[test]
+    fn nothing_is_served_offline_unless_that_is_on() {
+        let cache = cache(10, 5, 0);
+        filled(&cache, at(0));
+        assert!(cache.get_offline(&name(), at(0)).is_none());
+    }
+
+    #[test]
+    fn sweeping_drops_what_serves_nobody() {
+        let cache = cache(10, 5, 0);
+        filled(&cache, at(0));
+        cache.sweep(at(4));
+        assert_eq!(cache.entries.borrow().len(), 1);
+        cache.sweep(at(5));
+        assert_eq!(cache.entries.borrow().len(), 0);
+    }
+
+    #[test]
+    fn a_read_that_began_before_an_invalidation_fills_nothing() {
+        let cache = cache(10, 5, 60);
+        let begun = cache.generation();
+        cache.forget(&name());
+        cache.fill(&name(), key(), at(0), begun);
+        assert!(cache.get(&name(), at(0)).is_none());
+        assert!(cache.get_offline(&name(), at(0)).is_none());
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_ends_nothing() {
+        let cache = cache(10, 5, 0);
+        filled(&cache, at(100));
+        assert!(cache.get(&name(), at(0)).is_some());
+    }
 }

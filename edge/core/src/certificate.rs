@@ -127,3 +127,126 @@ fn identity(certificate: &X509Certificate<'_>) -> Identity {
 pub fn identity_of(der: &[u8]) -> Option<Identity> {
     parse(der).map(|certificate| identity(&certificate))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
+    use proptest::prelude::*;
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
+
+    /// A certificate in DER, and its key's identity.
+    fn certificate(change: impl FnOnce(&mut CertificateParams)) -> (Vec<u8>, Identity) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+        change(&mut params);
+        let certificate = params.self_signed(&key).unwrap();
+        let identity = identity_of(certificate.der()).unwrap();
+        (certificate.der().to_vec(), identity)
+    }
+
+    fn client() -> (Vec<u8>, Identity) {
+        certificate(|_| {})
+    }
+
+    fn authority() -> Vec<u8> {
+        certificate(|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)).0
+    }
+
+    fn of(chain: &[&[u8]]) -> Principal {
+        Principal::of_chain(chain.iter().copied())
+    }
+
+    #[test]
+    fn exactly_one_certificate_is_the_clients_and_the_first() {
+        let (client, identity) = client();
+        let other = certificate(|_| {}).0;
+        let authority = authority();
+        assert_eq!(of(&[]), Principal::Nobody);
+        assert_eq!(of(&[&authority]), Principal::Nobody);
+        assert_eq!(of(&[&client]), Principal::Client(identity));
+        assert_eq!(of(&[&client, &authority]), Principal::Client(identity));
+        assert_eq!(of(&[&authority, &client]), Principal::NotFirst);
+        assert_eq!(of(&[&client, &other]), Principal::Several);
+        assert_eq!(of(&[&authority, &client, &other]), Principal::Several);
+        assert_eq!(of(&[&client, b"no certificate"]), Principal::Unreadable);
+    }
+
+    #[test]
+    fn a_principal_survives_as_bytes() {
+        for principal in [
+            Principal::Client(client().1),
+            Principal::Nobody,
+            Principal::Several,
+            Principal::NotFirst,
+            Principal::Unreadable,
+        ] {
+            assert_eq!(Principal::from_bytes(&principal.to_bytes()), principal);
+        }
+        assert_eq!(Principal::from_bytes(b""), Principal::Unreadable);
+    }
+
+    fn now() -> Time {
+        Time::from_nanos(1_800_000_000_000_000_000)
+    }
+
+    /// The certificates as a proxy forwards them.
+    fn header(certificates: &[&[u8]]) -> Vec<u8> {
+        use base64::Engine;
+        let pem: String = certificates
+            .iter()
+            .map(|der| {
+                let text = base64::engine::general_purpose::STANDARD.encode(der);
+                format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+            })
+            .collect();
+        percent_encode(pem.as_bytes(), NON_ALPHANUMERIC)
+            .to_string()
+            .into_bytes()
+    }
+
+    #[test]
+    fn a_forwarded_certificate_must_be_one_and_valid() {
+        let (client, identity) = client();
+        assert_eq!(forwarded(&header(&[&client]), now()), Ok(identity));
+        let unreadable = Err(ForwardedError::Unreadable);
+        assert_eq!(forwarded(&header(&[&client, &client]), now()), unreadable);
+        assert_eq!(forwarded(&header(&[]), now()), unreadable);
+        assert_eq!(forwarded(&header(&[b"no certificate"]), now()), unreadable);
+        assert_eq!(forwarded(b"%zz", now()), unreadable);
+        assert_eq!(
+            forwarded(&header(&[&authority()]), now()),
+            Err(ForwardedError::Authority)
+        );
+        let expired = certificate(|params| params.not_after = date_time_ymd(2020, 1, 1)).0;
+        assert_eq!(
+            forwarded(&header(&[&expired]), now()),
+            Err(ForwardedError::Expired)
+        );
+        let early = certificate(|params| params.not_before = date_time_ymd(2090, 1, 1)).0;
+        assert_eq!(
+            forwarded(&header(&[&early]), now()),
+            Err(ForwardedError::NotYetValid)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
+            let _ = of(&[&bytes]);
+            let _ = forwarded(&bytes, now());
+            let _ = Principal::from_bytes(&bytes);
+        }
+
+        #[test]
+        fn a_damaged_certificate_is_read_or_refused(at: prop::sample::Index, byte: u8) {
+            let (mut der, _) = client();
+            let length = der.len();
+            der[at.index(length)] = byte;
+            let _ = of(&[&der]);
+            let _ = forwarded(&header(&[&der]), now());
+            der.truncate(at.index(length));
+            prop_assert_eq!(of(&[&der]), Principal::Unreadable);
+        }
+    }
+}
