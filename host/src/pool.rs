@@ -89,14 +89,17 @@ pub fn configure(make: &Factory, document: &str) -> Result<Settings, StartError>
 
 impl Pool {
     /// `size` instances under a configuration that [`configure`] has read without an error.
+    ///
+    /// # Errors
+    /// An instance died while it was made.
     pub fn new(
         size: usize,
         make: Factory,
         document: String,
         machine: Arc<Machine>,
         operations: Operations,
-    ) -> Arc<Self> {
-        Arc::new(Self {
+    ) -> Result<Arc<Self>, StartError> {
+        let pool = Arc::new(Self {
             slots: (0..size.max(1)).map(|_| Mutex::default()).collect(),
             make,
             document,
@@ -104,7 +107,15 @@ impl Pool {
             operations,
             next_call: AtomicU64::new(0),
             totals: Mutex::default(),
-        })
+        });
+        for slot in &pool.slots {
+            // Now and not at the first request, which would have to wait for it.
+            let made = pool
+                .make()
+                .map_err(|trap| StartError::Died(trap.to_string()))?;
+            slot.lock().unwrap_or_else(PoisonError::into_inner).instance = Some(made);
+        }
+        Ok(pool)
     }
 
     /// What is done beside the instances.

@@ -233,3 +233,41 @@ impl Instance for Guest {
         std::mem::take(&mut self.store.data_mut().cancelled)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_refuses_the_code_compiles_the_component() {
+        let machine = Arc::new(Machine::new().unwrap());
+        let refused = Image {
+            code: b"code of another machine",
+            ..GUEST
+        };
+        let program = Program::load(refused, machine).unwrap();
+        let mut guest = program.instantiate().unwrap();
+        // It works, and says what a configuration lacks.
+        let problems = guest.configure("version: v1").unwrap().unwrap_err();
+        assert!(!problems.is_empty());
+    }
+
+    #[test]
+    fn the_embedded_code_is_taken_as_it_is() {
+        let engine = Engine::new(&engine::settings()).unwrap();
+        assert_eq!(
+            Engine::detect_precompiled(GUEST.code),
+            Some(wasmtime::Precompiled::Component)
+        );
+        drop(
+            load_code(
+                &engine,
+                Image {
+                    component: b"no component",
+                    ..GUEST
+                },
+            )
+            .unwrap(),
+        );
+    }
+}

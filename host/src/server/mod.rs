@@ -148,16 +148,10 @@ async fn serve(options: &ServerOptions, parts: Parts) -> Result<(), StartError> 
     let server = Server::bind(options, &settings, dev.as_ref()).await?;
     let store = open_store(&settings.store, parts)?;
     let size = std::thread::available_parallelism().map_or(1, |count| count.get());
-    let pool = Pool::new(
-        size,
-        make,
-        document,
-        machine.clone(),
-        Operations::new(store),
-    );
-    pool.prepare()
-        .await
-        .map_err(|error| StartError::Guest(error.to_string()))?;
+    let not_started = |error: pool::StartError| StartError::Guest(error.to_string());
+    let operations = Operations::new(store);
+    let pool = Pool::new(size, make, document, machine.clone(), operations).map_err(not_started)?;
+    pool.prepare().await.map_err(not_started)?;
     match &dev {
         Some(dev) => println!("{}", dev.banner(server.address)),
         None => eprintln!("sealedge is listening on https://{}", server.address),
@@ -238,7 +232,7 @@ impl Server {
     async fn run(self, pool: &Arc<Pool>) -> Result<(), StartError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Io)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Io)?;
-        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        tokio::spawn(tick(pool.clone()));
         let acceptor = TlsAcceptor::from(self.tls);
         let connections = GracefulShutdown::new();
         loop {
@@ -256,7 +250,6 @@ impl Server {
                     // Out of file descriptors, most likely: those in use will come back.
                     Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
                 },
-                _ = tick.tick() => pool.tick(),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
             }
@@ -271,6 +264,15 @@ impl Server {
             );
         }
         Ok(())
+    }
+}
+
+/// Lets the instances wipe what has expired, once a second.
+async fn tick(pool: Arc<Pool>) {
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        seconds.tick().await;
+        pool.tick();
     }
 }
 
