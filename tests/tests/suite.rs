@@ -6,12 +6,5 @@ mod commands;
 #[path = "suite/parity.rs"]
 mod parity;
 
-use std::path::Path;
-
 /// The program.
 const SEALEDGE: &str = env!("CARGO_BIN_EXE_sealedge-under-test");
-
-#[test]
-fn the_command_line_does_what_its_cases_say() {
-    commands::check(Path::new(SEALEDGE));
-}
