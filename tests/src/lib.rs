@@ -7,5 +7,7 @@
     reason = "a test stops at what it did not expect"
 )]
 
+pub mod authority;
 pub mod client;
+pub mod raw;
 pub mod server;

@@ -5,11 +5,16 @@
 mod commands;
 #[path = "suite/parity.rs"]
 mod parity;
+#[path = "suite/transport.rs"]
+mod transport;
 
 use std::path::Path;
 
 /// The program.
 const SEALEDGE: &str = env!("CARGO_BIN_EXE_sealedge-under-test");
+
+/// The program whose guest and store fail when they are asked to.
+const SEALEDGE_WITH_FAULTS: &str = env!("CARGO_BIN_EXE_sealedge-with-faults");
 
 #[test]
 fn the_command_line_does_what_its_cases_say() {
