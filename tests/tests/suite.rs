@@ -1,10 +1,18 @@
 //! All tests of the running server, in one binary.
 #![allow(missing_docs, reason = "tests are named by what they show")]
 
+#[path = "suite/audit.rs"]
+mod audit;
+#[path = "suite/cache.rs"]
+mod cache;
 #[path = "suite/commands.rs"]
 mod commands;
+#[path = "suite/listing.rs"]
+mod listing;
 #[path = "suite/parity.rs"]
 mod parity;
+#[path = "suite/proxy.rs"]
+mod proxy;
 #[path = "suite/transport.rs"]
 mod transport;
 
