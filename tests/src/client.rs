@@ -119,7 +119,11 @@ impl Answer {
     /// # Panics
     /// If there is none.
     pub fn message(&self) -> String {
-        self.json()["message"].as_str().unwrap().to_owned()
+        let body = self.json();
+        let message = body.get("message").and_then(Value::as_str);
+        message
+            .unwrap_or_else(|| panic!("no message: {self:?}"))
+            .to_owned()
     }
 }
 

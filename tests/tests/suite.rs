@@ -1,5 +1,12 @@
 //! All tests of the running server, in one binary.
 #![allow(missing_docs, reason = "tests are named by what they show")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at what it did not expect"
+)]
 
 #[path = "suite/audit.rs"]
 mod audit;
@@ -11,8 +18,12 @@ mod commands;
 mod listing;
 #[path = "suite/parity.rs"]
 mod parity;
+#[path = "suite/paths.rs"]
+mod paths;
 #[path = "suite/proxy.rs"]
 mod proxy;
+#[path = "suite/requests.rs"]
+mod requests;
 #[path = "suite/transport.rs"]
 mod transport;
 
