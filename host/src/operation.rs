@@ -18,8 +18,8 @@ use crate::store::{KeyStore, StoreError};
 pub struct PendingBody {
     /// What has come already.
     pub begun: Zeroizing<Vec<u8>>,
-    /// What is to come.
-    pub rest: Incoming,
+    /// What is to come; `None` if the client broke off, so that nothing will.
+    pub rest: Option<Incoming>,
 }
 
 /// Does what the service asks for.
@@ -138,7 +138,11 @@ fn blocking(
 }
 
 async fn read(body: Option<PendingBody>, limit: usize) -> Outcome {
-    let Some(PendingBody { mut begun, rest }) = body else {
+    let Some(PendingBody {
+        mut begun,
+        rest: Some(rest),
+    }) = body
+    else {
         return Outcome::Failed(Failure::Broken);
     };
     let Some(left) = limit.checked_sub(begun.len()) else {

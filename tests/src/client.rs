@@ -2,21 +2,28 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{http1, http2};
 use hyper::{Request, Uri, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair};
 use rustls::ClientConfig;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use sealedge_core::api_key::ApiKey;
+use sealedge_core::certificate;
+use sealedge_core::identity::Identity;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// A client's certificate chain and private key.
 pub struct Credentials {
@@ -45,6 +52,41 @@ impl Credentials {
             key: der,
         }
     }
+
+    /// A self-signed certificate with these contents, of a new key.
+    ///
+    /// # Panics
+    /// If there is no such certificate.
+    pub fn self_signed(params: &CertificateParams) -> Self {
+        let key = KeyPair::generate().unwrap();
+        Self {
+            chain: vec![params.self_signed(&key).unwrap().der().clone()],
+            key: key.serialize_der(),
+        }
+    }
+
+    /// The identity of the first certificate.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn identity(&self) -> Identity {
+        certificate::identity_of(self.chain.first().unwrap()).unwrap()
+    }
+
+    /// The first certificate as URL-escaped PEM, as TLS proxies forward it.
+    pub fn escaped(&self) -> String {
+        let pem = to_pem(self.chain.first().unwrap());
+        utf8_percent_encode(&pem, NON_ALPHANUMERIC).to_string()
+    }
+}
+
+/// A DER certificate as PEM (RFC 7468).
+pub fn to_pem(der: &[u8]) -> String {
+    let lines: Vec<String> = der.chunks(48).map(|line| STANDARD.encode(line)).collect();
+    format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+        lines.join("\n")
+    )
 }
 
 /// The API key of a client in the recordings of KES: `admin`, `app`, `ops` or `stranger`.
@@ -77,7 +119,11 @@ impl Answer {
     /// # Panics
     /// If there is none.
     pub fn message(&self) -> String {
-        self.json()["message"].as_str().unwrap().to_owned()
+        let body = self.json();
+        let message = body.get("message").and_then(Value::as_str);
+        message
+            .unwrap_or_else(|| panic!("no message: {self:?}"))
+            .to_owned()
     }
 }
 
@@ -124,12 +170,14 @@ impl Client {
     /// # Errors
     /// As [`Client::connect`].
     pub async fn connect_with(address: &str, config: ClientConfig) -> Result<Self, Error> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        let name = ServerName::try_from("localhost")?;
-        let stream = TlsConnector::from(Arc::new(config))
-            .connect(name, stream)
-            .await?;
+        Self::over(handshake(address, Arc::new(config)).await?).await
+    }
+
+    /// Speaks HTTP over a TLS stream, in the version that the handshake has agreed on.
+    ///
+    /// # Errors
+    /// The connection ended.
+    pub async fn over(stream: TlsStream<TcpStream>) -> Result<Self, Error> {
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let stream = TokioIo::new(stream);
         let sender = if is_http2 {
@@ -198,6 +246,20 @@ impl Client {
     }
 }
 
+/// A TLS stream to a server, with nothing said yet.
+///
+/// # Errors
+/// The server can't be reached or refuses the handshake.
+pub async fn handshake(
+    address: &str,
+    config: Arc<ClientConfig>,
+) -> Result<TlsStream<TcpStream>, Error> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let name = ServerName::try_from("localhost")?;
+    Ok(TlsConnector::from(config).connect(name, stream).await?)
+}
+
 /// Settings of TLS: any server certificate is taken, for these credentials are what is tested.
 ///
 /// # Panics
@@ -215,9 +277,10 @@ pub fn config(
     match credentials {
         Some(credentials) => {
             let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(credentials.key.clone()));
-            builder
-                .with_client_auth_cert(credentials.chain.clone(), key)
-                .unwrap()
+            let key = ring::sign::any_supported_type(&key).unwrap();
+            // Made by hand, for rustls itself would refuse a key that is not the certificate's.
+            let certified = CertifiedKey::new(credentials.chain.clone(), key);
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
         }
         None => builder.with_no_client_auth(),
     }

@@ -1,5 +1,7 @@
 //! What the tests and the benchmark share: real servers on free ports, and clients that send exactly
 //! what they are told to.
 
+pub mod authority;
 pub mod client;
+pub mod raw;
 pub mod server;

@@ -44,15 +44,25 @@ impl Server {
     /// # Panics
     /// As [`Server::start`].
     pub fn start_in(program: &Path, folder: TempDir, tls: &str, config: &str) -> Self {
+        let command = Self::command(program, folder.path(), tls, config);
+        Self::run(command, folder)
+    }
+
+    /// The command that starts a server in a folder, after its configuration is written there. For
+    /// [`Server::run`].
+    ///
+    /// # Panics
+    /// If the folder can't be written to.
+    pub fn command(program: &Path, folder: &Path, tls: &str, config: &str) -> Command {
         let text = format!(
             "version: v1\naddress: 127.0.0.1:0\ntls:\n  key: {{folder}}/server.key\n  cert: {{folder}}/server.cert\n{tls}\n{config}"
         );
-        let file = folder.path().join("config.yml");
-        let here = folder.path().display().to_string();
+        let file = folder.join("config.yml");
+        let here = folder.display().to_string();
         std::fs::write(&file, text.replace("{folder}", &here)).unwrap();
         let mut command = Command::new(program);
         command.arg("server").arg("--config").arg(&file);
-        Self::run(command, folder)
+        command
     }
 
     /// Runs a command that starts a server.

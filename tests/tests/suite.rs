@@ -1,10 +1,27 @@
 //! All tests of the running server, in one binary.
 #![allow(missing_docs, reason = "tests are named by what they show")]
 
+#[path = "suite/audit.rs"]
+mod audit;
+#[path = "suite/cache.rs"]
+mod cache;
 #[path = "suite/commands.rs"]
 mod commands;
+#[path = "suite/listing.rs"]
+mod listing;
 #[path = "suite/parity.rs"]
 mod parity;
+#[path = "suite/paths.rs"]
+mod paths;
+#[path = "suite/proxy.rs"]
+mod proxy;
+#[path = "suite/requests.rs"]
+mod requests;
+#[path = "suite/transport.rs"]
+mod transport;
 
 /// The program.
 const SEALEDGE: &str = env!("CARGO_BIN_EXE_sealedge-under-test");
+
+/// The program whose guest and store fail when they are asked to.
+const SEALEDGE_WITH_FAULTS: &str = env!("CARGO_BIN_EXE_sealedge-with-faults");

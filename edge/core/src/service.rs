@@ -11,7 +11,7 @@ use crate::api::{self, Call};
 use crate::audit;
 use crate::cache::Cache;
 use crate::certificate::{self, Principal};
-use crate::config::{ApiSettings, Config};
+use crate::config::{ApiSettings, Config, LogSettings};
 use crate::error::{Action, Error, Kind};
 use crate::identity::Identity;
 use crate::key::Key;
@@ -59,7 +59,7 @@ pub struct Service<P> {
     proxies: Vec<Identity>,
     forwarded_header: Option<String>,
     keys: Vec<Name>,
-    audit: bool,
+    log: LogSettings,
     cache: Cache,
 }
 
@@ -84,7 +84,7 @@ impl<P: Platform> Service<P> {
             forwarded_header: has_proxies.then_some(config.tls.forwarded_certificate_header),
             proxies: config.tls.proxies,
             keys: config.keys,
-            audit: config.log.audit,
+            log: config.log,
             cache: Cache::new(config.cache),
         }
     }
@@ -157,7 +157,7 @@ impl<P: Platform> Service<P> {
         let response = answer.unwrap_or_else(|error| self.refuse(&error));
 
         let duration = self.platform.now().since(time);
-        if self.audit && found.is_some_and(|(route, _)| route.access != Access::Public) {
+        if self.log.audit && found.is_some_and(|(route, _)| route.access != Access::Public) {
             let path = decoded.unwrap_or(Cow::Borrowed(&path));
             let (identity, status) = (caller.ok(), response.status);
             self.counters.audit_event();
@@ -261,7 +261,9 @@ impl<P: Platform> Service<P> {
     }
 
     fn refuse(&self, error: &Error) -> Response {
-        if let Some(detail) = error.detail() {
+        if self.log.error
+            && let Some(detail) = error.detail()
+        {
             self.counters.error_event();
             self.platform.error(&detail);
         }

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufWriter, Write};
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -22,6 +23,7 @@ pub struct Machine {
     cpus: u32,
     usable_cpus: u32,
     audit: Mutex<Option<Audit>>,
+    logs_errors: AtomicBool,
 }
 
 struct Audit {
@@ -46,6 +48,7 @@ impl Machine {
             cpus: processors().unwrap_or(usable_cpus).max(usable_cpus),
             usable_cpus,
             audit: Mutex::new(Some(Audit { lines, writer })),
+            logs_errors: AtomicBool::new(true),
         })
     }
 
@@ -63,8 +66,16 @@ impl Machine {
         }
     }
 
-    /// Writes a line to the error log.
+    /// Turns the error log on or off. It is on at first.
+    pub fn set_error_log(&self, on: bool) {
+        self.logs_errors.store(on, Ordering::Relaxed);
+    }
+
+    /// Writes a line to the error log, if there is one.
     pub fn error(&self, message: &str) {
+        if !self.logs_errors.load(Ordering::Relaxed) {
+            return;
+        }
         let time = Time::from_nanos(wall_clock()).timestamp();
         // Nothing can be done about a standard error that is gone.
         let _ = writeln!(std::io::stderr().lock(), "{time:.3} error: {message}");

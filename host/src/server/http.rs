@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use hyper::{Request, Response, StatusCode};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
 use zeroize::Zeroizing;
 
 use crate::guest::types::{self, ContentType};
@@ -59,14 +59,28 @@ pub async fn serve(
         body,
     };
     let answer = connection.pool.serve(request, pending).await;
-    Ok(match answer {
+    let response = match answer {
         Ok(response) => to_http(response),
         Err(_lost) => to_http(types::Response {
             status: 500,
             content_type: ContentType::Json,
             body: br#"{"message":"internal server error"}"#.to_vec(),
         }),
+    };
+    Ok(if head.method == Method::HEAD {
+        without_body(response)
+    } else {
+        response
     })
+}
+
+/// The answer to HEAD (RFC 9110, 9.3.2): by HTTP/2 hyper would send the body as well.
+fn without_body(response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    let (mut head, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        head.headers.insert(CONTENT_LENGTH, length.into());
+    }
+    Response::from_parts(head, Full::default())
 }
 
 /// The body, if it is small and comes soon; else what has come of it, and the rest to be read later.
@@ -88,11 +102,15 @@ async fn arrived(mut body: Incoming) -> (types::Body, Option<PendingBody>) {
             }
             Ok::<_, hyper::Error>(())
         });
-        if matches!(whole.await, Ok(Ok(()))) {
-            return (types::Body::Whole(std::mem::take(&mut *begun)), None);
+        match whole.await {
+            Ok(Ok(())) => return (types::Body::Whole(std::mem::take(&mut *begun)), None),
+            // Asked again, a body that broke off would seem to have come to its end.
+            Ok(Err(_)) => return (types::Body::Later, Some(PendingBody { begun, rest: None })),
+            Err(_elapsed) => {}
         }
     }
-    (types::Body::Later, Some(PendingBody { begun, rest: body }))
+    let rest = Some(body);
+    (types::Body::Later, Some(PendingBody { begun, rest }))
 }
 
 fn to_http(response: types::Response) -> Response<Full<Bytes>> {

@@ -141,6 +141,7 @@ async fn serve(options: &ServerOptions, parts: Parts) -> Result<(), StartError> 
             file,
             problems: problems.to_string(),
         })?;
+    machine.set_error_log(settings.error_log);
     for warning in &settings.warnings {
         eprintln!("warning: {warning}");
     }

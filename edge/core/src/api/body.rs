@@ -57,8 +57,7 @@ impl Serialize for Encoded<'_> {
 
 /// Reads the body's JSON object. Fields that `T` does not know are ignored.
 pub(super) async fn read<T: DeserializeOwned, B: Body>(call: Call<'_, B>) -> Result<T, Error> {
-    let bytes = read_bytes(call).await?;
-    serde_json::from_slice(&bytes).map_err(|_| Error::InvalidBody)
+    parse(&read_bytes(call).await?)
 }
 
 /// The same, for a route on which no body at all means that every field is absent.
@@ -71,7 +70,15 @@ where
     if bytes.is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice(&bytes).map_err(|_| Error::InvalidBody)
+    parse(&bytes)
+}
+
+fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
+    // A list would be taken for the object's fields in their order.
+    if json.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Error::InvalidBody);
+    }
+    serde_json::from_slice(json).map_err(|_| Error::InvalidBody)
 }
 
 async fn read_bytes<B: Body>(call: Call<'_, B>) -> Result<Zeroizing<Vec<u8>>, Error> {

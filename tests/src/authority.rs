@@ -1,0 +1,56 @@
+//! A certificate authority of a test's own.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+};
+use rustls::pki_types::CertificateDer;
+
+use crate::client::{Credentials, to_pem};
+
+/// An authority that issues certificates to clients.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    certificate: CertificateDer<'static>,
+}
+
+impl Authority {
+    /// An authority of this name with a certificate that it has signed itself.
+    ///
+    /// # Panics
+    /// If there is no such certificate.
+    pub fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap().der().clone();
+        Self {
+            issuer: Issuer::new(params, key),
+            certificate,
+        }
+    }
+
+    /// The authority's own certificate.
+    pub fn certificate(&self) -> &CertificateDer<'static> {
+        &self.certificate
+    }
+
+    /// The authority's own certificate as PEM.
+    pub fn pem(&self) -> String {
+        to_pem(&self.certificate)
+    }
+
+    /// Issues a client's certificate with these contents, for a new key.
+    ///
+    /// # Panics
+    /// If there is no such certificate.
+    pub fn issue(&self, mut params: CertificateParams) -> Credentials {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Credentials {
+            chain: vec![certificate.der().clone()],
+            key: key.serialize_der(),
+        }
+    }
+}
