@@ -3,6 +3,8 @@
 
 #[path = "suite/commands.rs"]
 mod commands;
+#[path = "suite/go_sdk.rs"]
+mod go_sdk;
 #[path = "suite/parity.rs"]
 mod parity;
 
