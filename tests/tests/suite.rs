@@ -9,6 +9,8 @@ mod cache;
 mod commands;
 #[path = "suite/listing.rs"]
 mod listing;
+#[path = "suite/go_sdk.rs"]
+mod go_sdk;
 #[path = "suite/parity.rs"]
 mod parity;
 #[path = "suite/paths.rs"]

@@ -35,7 +35,7 @@ pub struct Status {
     pub mem_heap_used: u64,
     /// In bytes.
     pub mem_stack_used: u64,
-    /// In milliseconds.
+    /// In nanoseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keystore_latency: Option<u64>,
     #[serde(default, skip_serializing_if = "is_false")]

@@ -104,7 +104,10 @@ fn key_store(status: &Status) -> String {
     match status.keystore_latency {
         _ if status.keystore_unreachable => "not reachable".to_owned(),
         _ if status.keystore_unavailable => "not available".to_owned(),
-        Some(latency) => format!("{latency} ms"),
+        Some(latency) => {
+            let latency = milliseconds(Duration::from_nanos(latency));
+            format!("{latency:.1} ms")
+        }
         None => "ok".to_owned(),
     }
 }
@@ -176,7 +179,7 @@ mod tests {
     }
 
     const STATUS: &str = r#"{"version": "1", "os": "linux", "arch": "amd64", "uptime": 93784, "num_cpu": 4,
-        "num_cpu_used": 2, "mem_heap_used": 3837152, "mem_stack_used": 688128, "keystore_latency": 1}"#;
+        "num_cpu_used": 2, "mem_heap_used": 3837152, "mem_stack_used": 688128, "keystore_latency": 1260000}"#;
 
     #[test]
     fn for_people() {
@@ -187,7 +190,7 @@ mod tests {
              version    1\n\
              up         1d 2h 3m\n\
              latency    1.2 ms\n\
-             key store  1 ms\n\
+             key store  1.3 ms\n\
              system     linux/amd64\n\
              CPUs       2 of 4\n\
              heap       3.7 MiB\n\
@@ -215,7 +218,7 @@ mod tests {
     #[test]
     fn a_key_store_out_of_reach() {
         let status = STATUS.replace(
-            r#""keystore_latency": 1"#,
+            r#""keystore_latency": 1260000"#,
             r#""keystore_unreachable": true"#,
         );
         assert_eq!(key_store(&report(&status).status), "not reachable");

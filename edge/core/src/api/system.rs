@@ -46,7 +46,7 @@ struct Status {
     num_cpu_used: u32,
     mem_heap_used: u64,
     mem_stack_used: u64,
-    /// Milliseconds.
+    /// Nanoseconds: KES sends milliseconds, which its own client reads as nanoseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     keystore_latency: Option<u64>,
     /// The store is away.
@@ -61,7 +61,7 @@ pub async fn status<P: Platform>(service: &Service<P>) -> Result<Response, Error
     let asked = service.platform.now();
     let store = service.platform.store().status().await;
     let now = service.platform.now();
-    let milliseconds = u64::try_from(now.since(asked).as_millis()).unwrap_or(u64::MAX);
+    let latency = u64::try_from(now.since(asked).as_nanos()).unwrap_or(u64::MAX);
     let system = service.platform.system();
     json(&Status {
         version: VERSION,
@@ -72,8 +72,7 @@ pub async fn status<P: Platform>(service: &Service<P>) -> Result<Response, Error
         num_cpu_used: system.usable_cpus,
         mem_heap_used: system.heap,
         mem_stack_used: system.stack,
-        // A store that answers at once still has a latency: zero would be left out by KES.
-        keystore_latency: store.is_ok().then_some(milliseconds.max(1)),
+        keystore_latency: store.is_ok().then_some(latency),
         keystore_unreachable: matches!(store, Err(StoreError::Unreachable(_))),
         keystore_unavailable: store.is_err(),
     })
