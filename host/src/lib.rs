@@ -1,9 +1,11 @@
 //! The native server of sealedge: TLS, HTTP, key stores and the command line around the WebAssembly guest.
-#![deny(unsafe_code)] // but for the one place that loads the guest's code
+#![deny(unsafe_code)] // but for the one place that loads the guest's code, and the benchmark's `guest::native`
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use guest::Machine;
+use pool::Factory;
 use store::{KeyStore, MemStore};
 
 pub mod cli;
@@ -20,8 +22,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// What a program is put together from.
 #[derive(Clone, Copy)]
 pub struct Parts {
-    /// The service.
-    pub guest: guest::Image,
+    /// Loads the service: what makes its instances.
+    pub service: fn(Arc<Machine>) -> wasmtime::Result<Factory>,
     /// Makes the key store that lives as long as the process.
     pub memory_store: fn() -> Arc<dyn KeyStore>,
 }
@@ -29,7 +31,7 @@ pub struct Parts {
 /// Runs the program with the arguments, environment and standard streams of this process.
 pub fn main() -> ExitCode {
     cli::main(Parts {
-        guest: guest::GUEST,
+        service: |machine| guest::load(guest::GUEST, machine),
         memory_store: || Arc::new(MemStore::new()),
     })
 }
@@ -38,7 +40,16 @@ pub fn main() -> ExitCode {
 #[cfg(feature = "faults")]
 pub fn main_with_faults() -> ExitCode {
     cli::main(Parts {
-        guest: guest::GUEST_WITH_FAULTS,
+        service: |machine| guest::load(guest::GUEST_WITH_FAULTS, machine),
         memory_store: || Arc::new(store::faults::Faulty::new(MemStore::new())),
+    })
+}
+
+/// The same program with the service linked into it, without WebAssembly.
+#[cfg(feature = "native")]
+pub fn main_native() -> ExitCode {
+    cli::main(Parts {
+        service: |machine| Ok(guest::native::factory(machine)),
+        memory_store: || Arc::new(MemStore::new()),
     })
 }

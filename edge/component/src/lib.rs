@@ -3,6 +3,7 @@
 //! [`door`] runs the service's futures without ever waiting, over whatever [`lent::Lent`] is. In the
 //! component that is the host's imports; a native program can link the same door.
 
+pub mod configure;
 pub mod door;
 pub mod lent;
 

@@ -4,16 +4,16 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use sealedge_core::certificate::Principal;
-use sealedge_core::config::{Config, Keystore, Parsed, Supported, parse};
+use sealedge_core::config::{Config, Keystore};
 use sealedge_core::crypto::{Crypto, NotAuthentic, NotSealed};
 use sealedge_core::platform::{BodyError, System};
 use sealedge_core::response::{ContentType, Response};
-use sealedge_core::route::configurable;
 use sealedge_core::service::{Incoming, Request};
 use sealedge_core::store::StoreError;
 use sealedge_core::time::Time;
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::configure;
 use crate::door::{self, Door};
 use crate::lent::{Lent, Operation, Outcome};
 use bindings::exports::sealedge::edge::service::Guest;
@@ -43,16 +43,9 @@ fn door<T>(work: impl FnOnce(&mut Door<Imports>) -> T) -> Option<T> {
 
 impl Guest for Component {
     fn configure(document: String) -> Result<types::Settings, Vec<String>> {
-        let supported = Supported {
-            keystores: &["fs", "mem"],
-            tls: true,
-            client_verification: true,
-            api_paths: &configurable(),
-        };
-        let Parsed { config, warnings } =
-            parse(&document, &lent::variable, &supported).map_err(to_lines)?;
+        let (config, warnings) = configure::read(&document, &lent::variable)?;
         let mut settings = settings(&config);
-        settings.warnings = to_lines(warnings);
+        settings.warnings = warnings;
         let door = Door::new(config, Imports { crypto: LentCrypto });
         settings.forwarded_header = door.service().forwarded_header().map(ToOwned::to_owned);
         settings.tls.certificate_optional = door.service().certificate_optional();
@@ -106,13 +99,6 @@ impl Guest for Component {
     fn take_counters() -> Vec<u64> {
         door(|door| door.service().take_counters()).unwrap_or_default()
     }
-}
-
-fn to_lines(problems: impl IntoIterator<Item = impl ToString>) -> Vec<String> {
-    problems
-        .into_iter()
-        .map(|problem| problem.to_string())
-        .collect()
 }
 
 fn settings(config: &Config) -> types::Settings {

@@ -4,6 +4,8 @@ pub mod crypto;
 mod engine;
 mod imports;
 mod machine;
+#[cfg(feature = "native")]
+pub mod native;
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use wasmtime::{Engine, Store};
 pub use bindings::sealedge::edge::types;
 pub use machine::Machine;
 
+use crate::pool::Factory;
 use imports::Imports;
 use types::{Finished, Operation, Outcome, Request, Settings};
 
@@ -99,8 +102,17 @@ impl From<wasmtime::Error> for Trap {
     }
 }
 
+/// Loads a guest: what makes its instances.
+///
+/// # Errors
+/// As [`Program::load`].
+pub fn load(image: Image, machine: Arc<Machine>) -> wasmtime::Result<Factory> {
+    let program = Program::load(image, machine)?;
+    Ok(Box::new(move || Ok(Box::new(program.instantiate()?))))
+}
+
 /// A loaded guest, of which instances are made.
-pub struct Program {
+struct Program {
     engine: Engine,
     linked: bindings::EdgePre<Imports>,
     machine: Arc<Machine>,
@@ -112,7 +124,7 @@ impl Program {
     ///
     /// # Errors
     /// The guest does not fit this program: a fault of the build.
-    pub fn load(image: Image, machine: Arc<Machine>) -> wasmtime::Result<Self> {
+    fn load(image: Image, machine: Arc<Machine>) -> wasmtime::Result<Self> {
         let engine = Engine::new(&engine::settings())?;
         let component = load_code(&engine, image)?;
         let mut linker = Linker::new(&engine);
@@ -139,7 +151,7 @@ impl Program {
     ///
     /// # Errors
     /// There is no memory for it.
-    pub fn instantiate(&self) -> wasmtime::Result<Guest> {
+    fn instantiate(&self) -> wasmtime::Result<Guest> {
         let mut store = Store::new(&self.engine, Imports::new(self.machine.clone()));
         store.set_epoch_deadline(CALL_LIMIT);
         let edge = self.linked.instantiate(&mut store)?;
@@ -166,7 +178,7 @@ fn load_code(engine: &Engine, image: Image) -> wasmtime::Result<Component> {
 }
 
 /// An instance in wasmtime.
-pub struct Guest {
+struct Guest {
     store: Store<Imports>,
     edge: bindings::Edge,
 }

@@ -23,10 +23,10 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::Parts;
 use crate::cli::server::ServerOptions;
+use crate::guest::Machine;
 use crate::guest::types::{Settings, Store};
-use crate::guest::{Image, Instance, Machine, Program};
 use crate::operation::Operations;
-use crate::pool::{self, Factory, Pool};
+use crate::pool::{self, Pool};
 use crate::store::{FsStore, KeyStore};
 use dev::Dev;
 use http::Connection;
@@ -135,7 +135,8 @@ async fn serve(options: &ServerOptions, parts: Parts) -> Result<(), StartError> 
         }
     };
     let machine = Arc::new(Machine::new().map_err(StartError::Io)?);
-    let make = factory(parts.guest, machine.clone())?;
+    let make = (parts.service)(machine.clone())
+        .map_err(|error| StartError::Guest(format!("{error:#}")))?;
     let settings =
         pool::configure(&make, &document).map_err(|problems| StartError::Configuration {
             file,
@@ -167,14 +168,6 @@ fn read_configuration(file: &Path) -> Result<String, StartError> {
         file: file.display().to_string(),
         reason,
     })
-}
-
-fn factory(guest: Image, machine: Arc<Machine>) -> Result<Factory, StartError> {
-    let program =
-        Program::load(guest, machine).map_err(|error| StartError::Guest(format!("{error:#}")))?;
-    Ok(Box::new(move || {
-        Ok(Box::new(program.instantiate()?) as Box<dyn Instance>)
-    }))
 }
 
 fn open_store(store: &Store, parts: Parts) -> Result<Arc<dyn KeyStore>, StartError> {
