@@ -7,10 +7,10 @@ mod audit;
 mod cache;
 #[path = "suite/commands.rs"]
 mod commands;
-#[path = "suite/listing.rs"]
-mod listing;
 #[path = "suite/go_sdk.rs"]
 mod go_sdk;
+#[path = "suite/listing.rs"]
+mod listing;
 #[path = "suite/parity.rs"]
 mod parity;
 #[path = "suite/paths.rs"]
