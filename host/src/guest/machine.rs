@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufWriter, Write};
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -135,10 +135,7 @@ fn write_lines(backlog: &Receiver<Vec<u8>>) {
         let mut written = Ok(());
         while let Some(line) = next {
             written = written.and_then(|()| output.write_all(&line));
-            next = match backlog.try_recv() {
-                Ok(line) => Some(line),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-            };
+            next = backlog.try_recv().ok();
         }
         if let Err(reason) = written.and_then(|()| output.flush()) {
             eprintln!("the audit log can't be written to standard output: {reason}");
