@@ -94,6 +94,12 @@ pub fn recorded(who: &str) -> ApiKey {
     ApiKey::from_seed(&Sha256::digest(format!("parity {who}")).into())
 }
 
+/// A configuration with the admin of the recordings and this key store, the logs off.
+pub fn for_admin(keystore: &str) -> String {
+    let admin = recorded("admin").identity();
+    format!("admin: {{identity: {admin}}}\nlog: {{audit: off}}\nkeystore: {{{keystore}}}\n")
+}
+
 /// An answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
@@ -141,6 +147,15 @@ enum Sender {
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
 impl Client {
+    /// Connects as the admin of the recordings (see [`recorded`]).
+    ///
+    /// # Panics
+    /// If the server can't be reached.
+    pub async fn admin(address: &str) -> Self {
+        let credentials = Credentials::of(&recorded("admin"));
+        Self::connect(address, Some(&credentials)).await.unwrap()
+    }
+
     /// Connects by HTTP/1.1 with these credentials, or with none.
     ///
     /// # Errors

@@ -129,6 +129,44 @@ impl Server {
         self.errors.text()
     }
 
+    /// Waits until a line on standard error has this in it; the line.
+    ///
+    /// # Panics
+    /// If none comes within half a minute.
+    pub fn wait_for_error(&self, text: &str) -> String {
+        for _ in 0..3000 {
+            let errors = self.errors.text();
+            if let Some(line) = errors.lines().find(|line| line.contains(text)) {
+                return line.to_owned();
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("no line says {text:?}: {}", self.errors());
+    }
+
+    /// What Linux says about the process: a figure of `/proc/PID/status`, such as `VmRSS` (KiB).
+    ///
+    /// # Panics
+    /// If there is no such figure.
+    pub fn figure(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(self.proc("status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let figure = line.and_then(|rest| rest.trim_start_matches(':').split_whitespace().next());
+        figure.unwrap().parse().unwrap()
+    }
+
+    /// How many entries a folder of `/proc/PID` has, such as `fd`.
+    ///
+    /// # Panics
+    /// If there is no such folder.
+    pub fn count(&self, folder: &str) -> usize {
+        std::fs::read_dir(self.proc(folder)).unwrap().count()
+    }
+
+    fn proc(&self, name: &str) -> PathBuf {
+        Path::new("/proc").join(self.id().to_string()).join(name)
+    }
+
     /// Sends a signal by its name, such as `TERM`, without waiting.
     ///
     /// # Panics

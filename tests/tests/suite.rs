@@ -7,6 +7,10 @@ mod audit;
 mod cache;
 #[path = "suite/commands.rs"]
 mod commands;
+#[path = "suite/dev.rs"]
+mod dev;
+#[path = "suite/faults.rs"]
+mod faults;
 #[path = "suite/go_sdk.rs"]
 mod go_sdk;
 #[path = "suite/listing.rs"]
@@ -15,10 +19,14 @@ mod listing;
 mod parity;
 #[path = "suite/paths.rs"]
 mod paths;
+#[path = "suite/processes.rs"]
+mod processes;
 #[path = "suite/proxy.rs"]
 mod proxy;
 #[path = "suite/requests.rs"]
 mod requests;
+#[path = "suite/startup.rs"]
+mod startup;
 #[path = "suite/transport.rs"]
 mod transport;
 

@@ -5,17 +5,23 @@ use std::sync::Arc;
 use ring::rand::{SecureRandom, SystemRandom};
 use sealedge_core::crypto::{Crypto, NotAuthentic, TAG_LENGTH};
 use wasmtime::component::{HasSelf, Linker, WasmList};
-use wasmtime::{Result, StoreContextMut, format_err};
+use wasmtime::{Result, StoreContextMut, StoreLimits, StoreLimitsBuilder, format_err};
 
 use super::bindings::sealedge::edge::lent::{self, Host};
 use super::crypto::RingCrypto;
 use super::machine::Machine;
 use super::types::{self, Operation};
 
+/// How much memory an instance may take, in bytes: it has room for hundreds of thousands of keys,
+/// and for far more policies than anybody has written.
+const MEMORY_LIMIT: usize = 256 << 20;
+
 /// The host, seen from one instance.
 pub struct Imports {
     machine: Arc<Machine>,
     random: SystemRandom,
+    /// What the instance may take.
+    pub limits: StoreLimits,
     /// Operations that were begun and not yet taken up.
     pub begun: Vec<(u64, Operation)>,
     /// Operations that nobody waits for any more.
@@ -28,6 +34,7 @@ impl Imports {
         Self {
             machine,
             random,
+            limits: StoreLimitsBuilder::new().memory_size(MEMORY_LIMIT).build(),
             begun: Vec::new(),
             cancelled: Vec::new(),
         }

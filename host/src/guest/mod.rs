@@ -153,6 +153,8 @@ impl Program {
     /// There is no memory for it.
     fn instantiate(&self) -> wasmtime::Result<Guest> {
         let mut store = Store::new(&self.engine, Imports::new(self.machine.clone()));
+        // Memory that can't grow makes the guest trap.
+        store.limiter(|imports| &mut imports.limits);
         store.set_epoch_deadline(CALL_LIMIT);
         let edge = self.linked.instantiate(&mut store)?;
         Ok(Guest { store, edge })

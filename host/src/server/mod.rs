@@ -18,6 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_rustls::TlsAcceptor;
 
@@ -37,6 +38,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long requests in flight may go on after the signal to stop.
 const GRACE: Duration = Duration::from_secs(20);
+
+/// How often the runtime is woken: how long a call that runs away can hold up others.
+const HEARTBEAT: Duration = Duration::from_millis(50);
 
 /// Why the server did not start.
 #[derive(Debug)]
@@ -105,6 +109,7 @@ pub fn run(options: &ServerOptions, parts: Parts) -> ExitCode {
         .enable_all()
         .build();
     let ended = runtime.map_err(StartError::Io).and_then(|runtime| {
+        keep_awake(&runtime).map_err(StartError::Io)?;
         let ended = runtime.block_on(serve(options, parts));
         // Blocking work that hangs, such as a read of a store that is away, must not hold up the end.
         runtime.shutdown_background();
@@ -119,7 +124,26 @@ pub fn run(options: &ServerOptions, parts: Parts) -> ExitCode {
     }
 }
 
+/// Wakes the runtime now and then. A thread of tokio that waits for the network and gets one event
+/// works on it at once, and while it does nobody waits for the network: the others sleep until they
+/// have work. If that one event starts a call that runs away, all connections would stand still.
+fn keep_awake(runtime: &Runtime) -> std::io::Result<()> {
+    let handle = runtime.handle().clone();
+    std::thread::Builder::new()
+        .name("heartbeat".into())
+        .spawn(move || {
+            loop {
+                std::thread::sleep(HEARTBEAT);
+                // Once the runtime has ended it drops this, as it should.
+                handle.spawn(std::future::ready(()));
+            }
+        })?;
+    Ok(())
+}
+
 async fn serve(options: &ServerOptions, parts: Parts) -> Result<(), StartError> {
+    // A file that may not grow is then an error of the write, and no end of the process.
+    let _too_large = signal(SignalKind::from_raw(libc::SIGXFSZ)).map_err(StartError::Io)?;
     let dev = if options.dev {
         Some(Dev::new(options.addr.as_deref())?)
     } else {
@@ -266,7 +290,10 @@ async fn tick(pool: Arc<Pool>) {
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     loop {
         seconds.tick().await;
-        pool.tick();
+        let pool = pool.clone();
+        // A call that runs away holds its instance until its limit, and who waits for that instance
+        // must not be the one who looks after connections.
+        let _ = tokio::task::spawn_blocking(move || pool.tick()).await;
     }
 }
 

@@ -7,7 +7,8 @@ use zeroize::Zeroizing;
 
 use super::{KeyStore, MemStore, StoreError};
 
-/// A memory store in which reading a key named `hang-...` takes ten seconds.
+/// A memory store in which a key named `hang-SECONDS-...` is read at once, but handed out so much
+/// later. Standard error says when such a read begins and ends.
 pub struct Faulty(MemStore);
 
 impl Faulty {
@@ -17,16 +18,25 @@ impl Faulty {
     }
 }
 
+/// How long a key's name says that its read hangs.
+fn hang(name: &Name) -> Option<Duration> {
+    let (seconds, _) = name.as_str().strip_prefix("hang-")?.split_once('-')?;
+    seconds.parse().ok().map(Duration::from_secs)
+}
+
 impl KeyStore for Faulty {
     fn create(&self, name: &Name, value: &[u8]) -> Result<(), StoreError> {
         self.0.create(name, value)
     }
 
     fn get(&self, name: &Name) -> Result<Zeroizing<Vec<u8>>, StoreError> {
-        if name.as_str().starts_with("hang-") {
-            std::thread::sleep(Duration::from_secs(10));
+        let value = self.0.get(name)?;
+        if let Some(time) = hang(name) {
+            eprintln!("the read of {name} begins");
+            std::thread::sleep(time);
+            eprintln!("the read of {name} ends");
         }
-        self.0.get(name)
+        Ok(value)
     }
 
     fn delete(&self, name: &Name) -> Result<(), StoreError> {

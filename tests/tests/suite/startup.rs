@@ -1,0 +1,204 @@
+//! What the program says about a configuration that it can't use, and one as large as they come.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use sealedge::private_key;
+use sealedge_tests::client::{Client, Credentials, for_admin, recorded};
+use sealedge_tests::server::{Server, write_certificate};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const VALID: &str = "version: v1
+address: 127.0.0.1:0
+admin: {identity: disabled}
+tls: {key: {folder}/server.key, cert: {folder}/server.cert}
+keystore: {mem: {}}
+";
+
+/// A folder with a server's certificate and this configuration.
+fn folder_with(config: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    write_certificate(folder.path());
+    let here = folder.path().display().to_string();
+    fs::write(
+        folder.path().join("config.yml"),
+        config.replace("{folder}", &here),
+    )
+    .unwrap();
+    folder
+}
+
+/// What the program says before it ends with exit code 1; `{folder}` stands for its folder.
+fn refused(folder: &TempDir) -> String {
+    let output = Command::new(super::SEALEDGE)
+        .args(["server", "--config", "config.yml"])
+        .env_remove("SEALEDGE_NOT_SET")
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    let here = folder.path().display().to_string();
+    String::from_utf8(output.stderr)
+        .unwrap()
+        .replace(&here, "{folder}")
+}
+
+fn refused_with(change: impl FnOnce(&str) -> String) -> String {
+    refused(&folder_with(&change(VALID)))
+}
+
+#[test]
+fn what_is_wrong_in_the_file_is_said_with_its_line() {
+    let head = "error: the configuration config.yml can't be used:\n";
+    for (from, to, problem) in [
+        (
+            "keystore:",
+            "polcy: {}\nkeystore:",
+            "line 5: polcy: unknown field `polcy`; did you mean `policy`?",
+        ),
+        (
+            "version: v1",
+            "version: v2",
+            "line 1: version: write `version: v1`, the only version there is",
+        ),
+        (
+            "address: 127.0.0.1:0",
+            "address: ${SEALEDGE_NOT_SET}",
+            "line 2: address: the variable `SEALEDGE_NOT_SET` is not set",
+        ),
+    ] {
+        let said = refused_with(|valid| valid.replace(from, to));
+        assert_eq!(said, format!("{head}  {problem}\n"));
+    }
+    let vault = "vault: {endpoint: 'https://127.0.0.1:1'}";
+    assert_eq!(
+        refused_with(|valid| valid.replace("mem: {}", vault)),
+        format!(
+            "{head}  line 5: keystore.vault: this key store is not supported yet; use `fs`, `mem`\n"
+        )
+    );
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read() {
+    let folder = folder_with(VALID);
+    let config = folder.path().join("config.yml");
+    fs::remove_file(&config).unwrap();
+    let missing =
+        "error: can't read the configuration config.yml: No such file or directory (os error 2)\n";
+    assert_eq!(refused(&folder), missing);
+    fs::create_dir(&config).unwrap();
+    let directory =
+        "error: can't read the configuration config.yml: Is a directory (os error 21)\n";
+    assert_eq!(refused(&folder), directory);
+    fs::remove_dir(&config).unwrap();
+    fs::write(&config, b"version: v1\n# \xff\n").unwrap();
+    let said = refused(&folder);
+    assert!(
+        said.starts_with("error: can't read the configuration config.yml: "),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_private_key_or_certificate_that_cannot_be_used() {
+    let folder = folder_with(VALID);
+    let file = |name: &str| folder.path().join(name);
+    let key = fs::read(file("server.key")).unwrap();
+
+    fs::remove_file(file("server.key")).unwrap();
+    assert_eq!(
+        refused(&folder),
+        "error: tls.key: {folder}/server.key: No such file or directory (os error 2)\n"
+    );
+    fs::write(file("server.key"), "no key").unwrap();
+    assert_eq!(
+        refused(&folder),
+        "error: tls.key: {folder}/server.key: no private key in it (PEM is expected)\n"
+    );
+    let other = tempfile::tempdir().unwrap();
+    write_certificate(other.path());
+    fs::copy(other.path().join("server.key"), file("server.key")).unwrap();
+    let said = refused(&folder);
+    assert!(
+        said.starts_with("error: tls.key: {folder}/server.key: "),
+        "{said}"
+    );
+
+    fs::write(file("server.key"), key).unwrap();
+    fs::write(file("server.cert"), "no certificate").unwrap();
+    assert_eq!(
+        refused(&folder),
+        "error: tls.cert: {folder}/server.cert: no certificate in it (PEM is expected)\n"
+    );
+}
+
+#[test]
+fn an_encrypted_private_key_needs_its_password() {
+    let encrypt = |folder: &TempDir| {
+        let file = folder.path().join("server.key");
+        let pem = private_key::encrypt(&fs::read(&file).unwrap(), "correct horse").unwrap();
+        fs::write(&file, pem.as_bytes()).unwrap();
+    };
+    let folder = folder_with(VALID);
+    encrypt(&folder);
+    assert_eq!(
+        refused(&folder),
+        "error: tls.key: {folder}/server.key: it is encrypted: set tls.password\n"
+    );
+    for (password, works) in [("battery staple", false), ("correct horse", true)] {
+        let tls = format!("  password: {password}\n");
+        if works {
+            let folder = tempfile::tempdir().unwrap();
+            write_certificate(folder.path());
+            encrypt(&folder);
+            let config = for_admin("mem: {}");
+            Server::start_in(Path::new(super::SEALEDGE), folder, &tls, &config);
+            continue;
+        }
+        let cert = "cert: {folder}/server.cert";
+        let folder = folder_with(&VALID.replace(cert, &format!("{cert}, password: {password}")));
+        encrypt(&folder);
+        assert_eq!(
+            refused(&folder),
+            "error: tls.key: {folder}/server.key: the password is wrong, or the private key is damaged\n"
+        );
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_policies_are_no_burden() {
+    let mut config = for_admin("mem: {}");
+    config.push_str("policy:\n");
+    let identity = |at: u32| format!("{at:064x}");
+    for at in 0..10_000 {
+        writeln!(config, "  policy-{at}:\n    allow:").unwrap();
+        for rule in 0..10 {
+            writeln!(config, "    - /v1/key/generate/team-{at}-{rule}*").unwrap();
+        }
+        let last = if at == 9_999 {
+            recorded("app").identity().to_string()
+        } else {
+            identity(at)
+        };
+        writeln!(config, "    identities: [{last}]").unwrap();
+    }
+    let server = Server::start(Path::new(super::SEALEDGE), "", &config);
+    let mut admin = Client::admin(&server.address).await;
+    let mut app = Client::connect(&server.address, Some(&Credentials::of(&recorded("app"))))
+        .await
+        .unwrap();
+    for (name, want) in [("team-9999-9", 200), ("team-0-0", 403)] {
+        let create = format!("/v1/key/create/{name}");
+        assert_eq!(admin.call("PUT", &create, Value::Null).await.status, 200);
+        let generate = format!("/v1/key/generate/{name}");
+        assert_eq!(app.call("PUT", &generate, Value::Null).await.status, want);
+    }
+    let read = "/v1/policy/read/policy-9999";
+    let allow = admin.call("GET", read, Value::Null).await.json()["allow"].clone();
+    assert_eq!(allow.as_object().unwrap().len(), 10);
+}
