@@ -47,7 +47,7 @@ impl Dev {
         let api_key = ApiKey::from_seed(&seed);
         let document = format!(
             "version: v1\n\
-             address: {address}\n\
+             address: \"{address}\"\n\
              admin: {{identity: {}}}\n\
              tls: {{key: made for this run, cert: made for this run}}\n\
              api: {{/v1/ready: {{skip_auth: true}}}}\n\

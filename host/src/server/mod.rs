@@ -20,6 +20,7 @@ use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use crate::Parts;
@@ -180,11 +181,35 @@ async fn serve(options: &ServerOptions, parts: Parts) -> Result<(), StartError> 
     pool.prepare().await.map_err(not_started)?;
     match &dev {
         Some(dev) => println!("{}", dev.banner(server.address)),
-        None => eprintln!("sealedge is listening on https://{}", server.address),
+        None => eprintln!("{}", summary(&settings, server.address)),
     }
     let ended = server.run(&pool).await;
     machine.flush();
     ended
+}
+
+/// What an operator wants to see of a server that has started.
+fn summary(settings: &Settings, address: SocketAddr) -> String {
+    let store = match &settings.store {
+        Store::Memory => "memory, gone when the server stops".to_owned(),
+        Store::Files(path) => format!("files in {path}"),
+    };
+    let clients = match (
+        settings.tls.verify_clients,
+        settings.tls.certificate_optional,
+    ) {
+        (false, false) => "any certificate",
+        (false, true) => "any certificate, or none",
+        (true, false) => "certificates of an authority",
+        (true, true) => "certificates of an authority, or none",
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    format!(
+        "sealedge is listening on https://{address}\n  \
+         version    {version}\n  \
+         key store  {store}\n  \
+         clients    {clients}"
+    )
 }
 
 fn read_configuration(file: &Path) -> Result<String, StartError> {
@@ -250,6 +275,8 @@ impl Server {
     async fn run(self, pool: &Arc<Pool>) -> Result<(), StartError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Io)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Io)?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Io)?;
+        let (stop, stopping) = watch::channel(false);
         tokio::spawn(tick(pool.clone()));
         let acceptor = TlsAcceptor::from(self.tls);
         let connections = GracefulShutdown::new();
@@ -262,6 +289,7 @@ impl Server {
                             pool: pool.clone(),
                             ip: peer.ip().to_canonical().to_string(),
                             forwarded_header: self.forwarded_header.clone(),
+                            stopping: stopping.clone(),
                         };
                         tokio::spawn(connect(acceptor, stream, template, connections.watcher()));
                     }
@@ -270,17 +298,26 @@ impl Server {
                 },
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
+                // What a shell sends when its terminal goes, and an operator of KES to reload.
+                _ = hangup.recv() => eprintln!(
+                    "SIGHUP: the configuration and the certificate are read at start only; \
+                     restart the server to read them again"
+                ),
             }
         }
         drop(self.listener);
-        eprintln!("stopping: finishing {} connections", connections.count());
-        let finished = tokio::time::timeout(GRACE, connections.shutdown()).await;
-        if finished.is_err() {
-            eprintln!(
-                "stopped with requests in flight, after {} s",
-                GRACE.as_secs()
-            );
+        let count = connections.count();
+        let s = if count == 1 { "" } else { "s" };
+        eprintln!("stopping: finishing {count} connection{s}");
+        // Handshakes have nothing in flight.
+        let _ = stop.send(true);
+        tokio::select! {
+            () = connections.shutdown() => return Ok(()),
+            () = tokio::time::sleep(GRACE) => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
+        eprintln!("stopped with requests in flight");
         Ok(())
     }
 }
@@ -302,13 +339,23 @@ struct Template {
     pool: Arc<Pool>,
     ip: String,
     forwarded_header: Option<HeaderName>,
+    /// Becomes true when the server is told to stop.
+    stopping: watch::Receiver<bool>,
 }
 
 /// Serves one connection.
-async fn connect(acceptor: TlsAcceptor, stream: TcpStream, template: Template, watcher: Watcher) {
+async fn connect(
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    mut template: Template,
+    watcher: Watcher,
+) {
     // An answer is small and complete: waiting for more to send would only delay it.
     let _ = stream.set_nodelay(true);
-    let accepted = tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await;
+    let accepted = tokio::select! {
+        accepted = tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream)) => accepted,
+        _ = template.stopping.wait_for(|stopping| *stopping) => return,
+    };
     let Ok(Ok(stream)) = accepted else { return };
     let (_, session) = stream.get_ref();
     let chain: Vec<Vec<u8>> = session

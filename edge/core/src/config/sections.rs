@@ -38,7 +38,7 @@ pub(super) fn config(root: &At<'_>, supported: &Supported<'_>) -> Option<Config>
         .unwrap_or_default();
     let policies = fields
         .get("policy")
-        .map(|at| policies(at, &mut holders))
+        .map(|at| policies(at, supported, &mut holders))
         .unwrap_or_default();
     let cache = fields.get("cache").map(cache).unwrap_or_default();
     let log = fields.get("log").map(log).unwrap_or_default();
@@ -114,6 +114,10 @@ fn admin(root: &At<'_>, section: Option<&At<'_>>, holders: &mut Holders) -> Opti
         return None;
     }
     let at = fields.get("identity")?;
+    if let Some(mistake) = mistaken(&text) {
+        at.error(mistake);
+        return None;
+    }
     match text.parse() {
         Ok(identity) => {
             holders.0.insert(identity, Role::Admin);
@@ -124,6 +128,19 @@ fn admin(root: &At<'_>, section: Option<&At<'_>>, holders: &mut Holders) -> Opti
             None
         }
     }
+}
+
+/// What a text is that was meant to be an identity, if that can be told. It is not shown: it may be
+/// a secret.
+fn mistaken(text: &str) -> Option<&'static str> {
+    if text.starts_with("kes:v1:") {
+        return Some(
+            "this is an API key and so a secret; write its identity (`sealedge identity of`), \
+             and use another key if others can read this file",
+        );
+    }
+    let is_upper = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (is_upper && text.parse::<Identity>().is_err()).then_some("write the identity in lower case")
 }
 
 fn tls(
@@ -253,7 +270,11 @@ fn route<'s>(at: &At<'_>, supported: &Supported<'s>) -> Option<(&'s str, bool)> 
     found.copied()
 }
 
-fn policies(section: &At<'_>, holders: &mut Holders) -> BTreeMap<Name, PolicySettings> {
+fn policies(
+    section: &At<'_>,
+    supported: &Supported<'_>,
+    holders: &mut Holders,
+) -> BTreeMap<Name, PolicySettings> {
     let mut policies = BTreeMap::new();
     for at in section.entries() {
         let fields = at.fields(&["allow", "deny", "identities"]);
@@ -268,8 +289,8 @@ fn policies(section: &At<'_>, holders: &mut Holders) -> BTreeMap<Name, PolicySet
                 .collect()
         });
         let settings = PolicySettings {
-            allow: fields.get("allow").map(patterns).unwrap_or_default(),
-            deny: fields.get("deny").map(patterns).unwrap_or_default(),
+            allow: patterns(fields.get("allow"), supported),
+            deny: patterns(fields.get("deny"), supported),
             identities: identities.unwrap_or_default(),
         };
         policies.insert(name, settings);
@@ -277,11 +298,12 @@ fn policies(section: &At<'_>, holders: &mut Holders) -> BTreeMap<Name, PolicySet
     policies
 }
 
-fn patterns<'w>(list: &'w At<'w>) -> Vec<String> {
-    list.items().filter_map(|at| pattern(&at)).collect()
+fn patterns<'w>(list: Option<&'w At<'w>>, supported: &Supported<'_>) -> Vec<String> {
+    let items = list.into_iter().flat_map(At::items);
+    items.filter_map(|at| pattern(&at, supported)).collect()
 }
 
-fn pattern(at: &At<'_>) -> Option<String> {
+fn pattern(at: &At<'_>, supported: &Supported<'_>) -> Option<String> {
     let text = at.text().ok()?;
     let pattern = text
         .map(|mut text| std::mem::take(&mut *text))
@@ -289,12 +311,25 @@ fn pattern(at: &At<'_>) -> Option<String> {
     let prefix = pattern.strip_suffix('*');
     if prefix.unwrap_or(&pattern).contains('*') {
         at.warn("a `*` that is not last stands for itself only, so this matches no usual path");
-    }
-    // A path begins with `/`; the prefix "" is every path.
-    if !pattern.starts_with('/') && prefix != Some("") {
+    } else if !pattern.starts_with('/') && prefix != Some("") {
+        // A path begins with `/`; the prefix "" is every path.
         at.warn("this matches nothing: a path begins with `/`");
+    } else if !reaches(&pattern, supported) {
+        at.warn("this matches nothing: the API has no such path");
     }
     Some(pattern)
+}
+
+/// Whether a pattern can match a path of the API.
+fn reaches(pattern: &str, supported: &Supported<'_>) -> bool {
+    let prefix = pattern.strip_suffix('*');
+    supported.api_paths.iter().any(|(path, _)| {
+        let path = path.strip_suffix('/').unwrap_or(path);
+        prefix.is_some_and(|prefix| path.starts_with(prefix))
+            || pattern
+                .strip_prefix(path)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
 }
 
 fn cache<'w>(section: &'w At<'w>) -> CacheExpiry {
@@ -396,6 +431,10 @@ impl Holders {
     /// The identity at this place, if it is one and is new.
     fn claim(&mut self, at: &At<'_>, role: &Role) -> Option<Identity> {
         let text = at.text().ok()?;
+        if let Some(mistake) = text.as_ref().and_then(|text| mistaken(text)) {
+            at.error(mistake);
+            return None;
+        }
         let Some(identity) = text.and_then(|text| text.parse().ok()) else {
             at.warn(NO_CLIENT);
             return None;
