@@ -60,15 +60,19 @@ impl Operations {
                 let Entry { name, value } = entry;
                 let value = Zeroizing::new(value);
                 let created = with_name(&name, |name| store.create(name, &value));
-                // A read that began before may have found nothing.
-                pool.operations().detach(&name);
+                // A read that began before may have found nothing, and where a key of this name was
+                // deleted a moment ago, a cache may have that one still: to seal with it would be to
+                // lose what is sealed.
+                pool.forget(&name);
                 done(created)
             }),
-            Operation::StoreDelete(name) => {
-                blocking(pool, address, move |_| {
-                    done(with_name(&name, |name| store.delete(name)))
-                });
-            }
+            Operation::StoreDelete(name) => blocking(pool, address, move |pool| {
+                let deleted = with_name(&name, |name| store.delete(name));
+                // Here and not only when the service asks for it: a request that has run out of time,
+                // or whose instance has died, does not ask any more.
+                pool.forget(&name);
+                done(deleted)
+            }),
             Operation::StoreList(page) => blocking(pool, address, move |_| {
                 let Page {
                     prefix,

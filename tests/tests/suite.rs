@@ -5,6 +5,8 @@
 mod audit;
 #[path = "suite/cache.rs"]
 mod cache;
+#[path = "suite/changes.rs"]
+mod changes;
 #[path = "suite/commands.rs"]
 mod commands;
 #[path = "suite/go_sdk.rs"]

@@ -7,7 +7,8 @@ use zeroize::Zeroizing;
 
 use super::{KeyStore, MemStore, StoreError};
 
-/// A memory store in which reading a key named `hang-...` takes ten seconds.
+/// A memory store in which reading a key named `hang-...` takes ten seconds, and deleting one named
+/// `linger-...` takes a second more after the key is gone.
 pub struct Faulty(MemStore);
 
 impl Faulty {
@@ -30,7 +31,11 @@ impl KeyStore for Faulty {
     }
 
     fn delete(&self, name: &Name) -> Result<(), StoreError> {
-        self.0.delete(name)
+        let deleted = self.0.delete(name);
+        if name.as_str().starts_with("linger-") {
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        deleted
     }
 
     fn list(
