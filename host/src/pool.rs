@@ -158,6 +158,8 @@ impl Pool {
         request: Request,
         body: Option<PendingBody>,
     ) -> Result<Response, Lost> {
+        // Here, where nothing is held up but this request.
+        self.machine.audit_room().await;
         match self
             .call(body, |instance, call| instance.start(call, &request))
             .await?

@@ -21,6 +21,8 @@ mod paths;
 mod proxy;
 #[path = "suite/requests.rs"]
 mod requests;
+#[path = "suite/streams.rs"]
+mod streams;
 #[path = "suite/transport.rs"]
 mod transport;
 

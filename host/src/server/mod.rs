@@ -5,6 +5,7 @@ mod http;
 mod tls;
 
 use std::fmt;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -113,7 +114,7 @@ pub fn run(options: &ServerOptions, parts: Parts) -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            say(&format!("error: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -144,7 +145,7 @@ async fn serve(options: &ServerOptions, parts: Parts) -> Result<(), StartError> 
         })?;
     machine.set_error_log(settings.error_log);
     for warning in &settings.warnings {
-        eprintln!("warning: {warning}");
+        say(&format!("warning: {warning}"));
     }
 
     let server = Server::bind(options, &settings, dev.as_ref()).await?;
@@ -156,11 +157,19 @@ async fn serve(options: &ServerOptions, parts: Parts) -> Result<(), StartError> 
     pool.prepare().await.map_err(not_started)?;
     match &dev {
         Some(dev) => println!("{}", dev.banner(server.address)),
-        None => eprintln!("sealedge is listening on https://{}", server.address),
+        None => say(&format!(
+            "sealedge is listening on https://{}",
+            server.address
+        )),
     }
-    let ended = server.run(&pool).await;
+    let ended = server.run(&pool, &machine).await;
     machine.flush();
     ended
+}
+
+/// Tells the operator something while the server starts. It goes on if standard error is gone.
+fn say(message: &str) {
+    let _ = writeln!(std::io::stderr(), "{message}");
 }
 
 fn read_configuration(file: &Path) -> Result<String, StartError> {
@@ -223,9 +232,10 @@ impl Server {
     }
 
     /// Serves until a signal to stop comes, and then what is in flight.
-    async fn run(self, pool: &Arc<Pool>) -> Result<(), StartError> {
+    async fn run(self, pool: &Arc<Pool>, machine: &Machine) -> Result<(), StartError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Io)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Io)?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Io)?;
         tokio::spawn(tick(pool.clone()));
         let acceptor = TlsAcceptor::from(self.tls);
         let connections = GracefulShutdown::new();
@@ -244,18 +254,23 @@ impl Server {
                     // Out of file descriptors, most likely: those in use will come back.
                     Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
                 },
+                // KES reads its configuration again; the end of the server is the last that is wanted.
+                _ = hangup.recv() => machine.say(
+                    "SIGHUP is ignored: restart the server to make it read its configuration again",
+                ),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
             }
         }
         drop(self.listener);
-        eprintln!("stopping: finishing {} connections", connections.count());
+        let count = connections.count();
+        machine.say(&format!("stopping: finishing {count} connections"));
         let finished = tokio::time::timeout(GRACE, connections.shutdown()).await;
         if finished.is_err() {
-            eprintln!(
-                "stopped with requests in flight, after {} s",
-                GRACE.as_secs()
-            );
+            let seconds = GRACE.as_secs();
+            machine.say(&format!(
+                "stopped with requests in flight, after {seconds} s"
+            ));
         }
         Ok(())
     }
