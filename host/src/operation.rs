@@ -93,12 +93,13 @@ impl Operations {
                 Outcome::Numbers(pool.totals(&increments))
             }),
             Operation::ReadBody(awaited) => {
-                tokio::spawn(async move {
+                let task = tokio::spawn(async move {
                     let body = pool.take_body(address, awaited.call);
                     let mut outcome = read(body, awaited.limit as usize).await;
                     pool.resume(address, &outcome);
                     wipe(&mut outcome);
                 });
+                return Some(task.abort_handle());
             }
         }
         None

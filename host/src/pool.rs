@@ -38,7 +38,8 @@ struct Slot {
     incarnation: u64,
     calls: HashMap<u64, oneshot::Sender<Finished>>,
     bodies: HashMap<u64, PendingBody>,
-    timers: HashMap<u64, AbortHandle>,
+    /// Operations that end when nobody waits for them any more.
+    tasks: HashMap<u64, AbortHandle>,
 }
 
 /// Where an operation's outcome goes.
@@ -201,7 +202,7 @@ impl Pool {
         if slot.incarnation != to.incarnation {
             return;
         }
-        slot.timers.remove(&to.io);
+        slot.tasks.remove(&to.io);
         let entered = self.enter(to.slot, slot, |instance| instance.resume(to.io, outcome));
         if let Ok((Some((call, finished)), mut slot)) = entered {
             slot.bodies.remove(&call);
@@ -303,8 +304,8 @@ impl Pool {
                 let (begun, cancelled) = (instance.begun(), instance.cancelled());
                 slot.instance = Some(instance);
                 for io in cancelled {
-                    if let Some(timer) = slot.timers.remove(&io) {
-                        timer.abort();
+                    if let Some(task) = slot.tasks.remove(&io) {
+                        task.abort();
                     }
                 }
                 for (io, operation) in begun {
@@ -313,16 +314,16 @@ impl Pool {
                         incarnation: slot.incarnation,
                         io,
                     };
-                    if let Some(timer) = self.operations.perform(self, address, operation) {
-                        slot.timers.insert(io, timer);
+                    if let Some(task) = self.operations.perform(self, address, operation) {
+                        slot.tasks.insert(io, task);
                     }
                 }
                 Ok((answer, slot))
             }
             Err(trap) => {
                 let incarnation = slot.incarnation.wrapping_add(1);
-                for (_, timer) in slot.timers.drain() {
-                    timer.abort();
+                for (_, task) in slot.tasks.drain() {
+                    task.abort();
                 }
                 let lost = slot.calls.len();
                 // Whoever waits for a call of the dead instance learns it from the dropped sender.
