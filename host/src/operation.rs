@@ -22,6 +22,14 @@ pub struct PendingBody {
     pub rest: Option<Incoming>,
 }
 
+/// An operation that can be given up.
+pub enum UnderWay {
+    /// A task that ends with it.
+    Task(AbortHandle),
+    /// The read of a key, which others may wait for as well.
+    Read(String),
+}
+
 /// Does what the service asks for.
 pub struct Operations {
     store: Arc<dyn KeyStore>,
@@ -37,13 +45,13 @@ impl Operations {
         }
     }
 
-    /// Begins an operation, whose outcome goes to `address`. Gives a handle if it can be stopped.
+    /// Begins an operation, whose outcome goes to `address`. What is given can be given up.
     pub fn perform(
         &self,
         pool: &Arc<Pool>,
         address: Address,
         operation: Operation,
-    ) -> Option<AbortHandle> {
+    ) -> Option<UnderWay> {
         let pool = pool.clone();
         let store = self.store.clone();
         match operation {
@@ -53,22 +61,29 @@ impl Operations {
                     sleep.await;
                     pool.resume(address, &Outcome::Done);
                 });
-                return Some(task.abort_handle());
+                return Some(UnderWay::Task(task.abort_handle()));
             }
-            Operation::StoreGet(name) => self.get(pool, address, name),
+            Operation::StoreGet(name) => {
+                self.get(pool, address, name.clone());
+                return Some(UnderWay::Read(name));
+            }
             Operation::StoreCreate(entry) => blocking(pool, address, move |pool| {
                 let Entry { name, value } = entry;
                 let value = Zeroizing::new(value);
                 let created = with_name(&name, |name| store.create(name, &value));
-                // A read that began before may have found nothing.
-                pool.operations().detach(&name);
+                // A read that began before may have found nothing, and where a key of this name was
+                // deleted a moment ago, a cache may have that one still: to seal with it would be to
+                // lose what is sealed.
+                pool.forget(&name);
                 done(created)
             }),
-            Operation::StoreDelete(name) => {
-                blocking(pool, address, move |_| {
-                    done(with_name(&name, |name| store.delete(name)))
-                });
-            }
+            Operation::StoreDelete(name) => blocking(pool, address, move |pool| {
+                let deleted = with_name(&name, |name| store.delete(name));
+                // Here and not only when the service asks for it: a request that has run out of time,
+                // or whose instance has died, does not ask any more.
+                pool.forget(&name);
+                done(deleted)
+            }),
             Operation::StoreList(page) => blocking(pool, address, move |_| {
                 let Page {
                     prefix,
@@ -89,12 +104,13 @@ impl Operations {
                 Outcome::Numbers(pool.totals(&increments))
             }),
             Operation::ReadBody(awaited) => {
-                tokio::spawn(async move {
+                let task = tokio::spawn(async move {
                     let body = pool.take_body(address, awaited.call);
                     let mut outcome = read(body, awaited.limit as usize).await;
                     pool.resume(address, &outcome);
                     wipe(&mut outcome);
                 });
+                return Some(UnderWay::Task(task.abort_handle()));
             }
         }
         None
@@ -117,6 +133,14 @@ impl Operations {
             }
             wipe(&mut outcome);
         });
+    }
+
+    /// Gives up an operation that nobody waits for any more.
+    pub fn give_up(&self, address: Address, operation: UnderWay) {
+        match operation {
+            UnderWay::Task(task) => task.abort(),
+            UnderWay::Read(name) => self.flights.leave(&name, address),
+        }
     }
 
     /// Keeps reads that are to come from joining one that has begun.
@@ -211,6 +235,15 @@ impl Flights {
         let flight = Arc::new(Flight(Mutex::new(vec![address])));
         flights.insert(name.to_owned(), flight.clone());
         Some(flight)
+    }
+
+    /// Does not wait for the read of a key any more.
+    fn leave(&self, name: &str, address: Address) {
+        let flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(flight) = flights.get(name) {
+            let mut waiting = flight.0.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.retain(|other| *other != address);
+        }
     }
 
     /// Ends a flight; who has waited for it.

@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use sealedge_core::metrics;
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
+use zeroize::Zeroize;
 
-use crate::guest::types::{Finished, Outcome, Request, Response, Settings};
+use crate::guest::types::{self, Finished, Outcome, Request, Response, Settings};
 use crate::guest::{Instance, Machine, Trap};
-use crate::operation::{Operations, PendingBody};
+use crate::operation::{Operations, PendingBody, UnderWay};
 
 /// Makes a new instance.
 pub type Factory = Box<dyn Fn() -> Result<Box<dyn Instance>, Trap> + Send + Sync>;
@@ -38,11 +38,12 @@ struct Slot {
     incarnation: u64,
     calls: HashMap<u64, oneshot::Sender<Finished>>,
     bodies: HashMap<u64, PendingBody>,
-    timers: HashMap<u64, AbortHandle>,
+    /// Operations that are given up when nobody waits for them any more.
+    under_way: HashMap<u64, UnderWay>,
 }
 
 /// Where an operation's outcome goes.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Address {
     slot: usize,
     incarnation: u64,
@@ -158,10 +159,18 @@ impl Pool {
         request: Request,
         body: Option<PendingBody>,
     ) -> Result<Response, Lost> {
-        match self
-            .call(body, |instance, call| instance.start(call, &request))
-            .await?
-        {
+        // Here, where nothing is held up but this request.
+        self.machine.audit_room().await;
+        let begin = move |instance: &mut dyn Instance, call| {
+            let mut request = request;
+            let begun = instance.start(call, &request);
+            // It may hold a key or a plaintext, and the instance has it now.
+            if let types::Body::Whole(body) = &mut request.body {
+                body.zeroize();
+            }
+            begun
+        };
+        match self.call(body, begin).await? {
             Finished::Response(response) => Ok(response),
             Finished::Prepared(_) => Err(Lost),
         }
@@ -199,7 +208,7 @@ impl Pool {
         if slot.incarnation != to.incarnation {
             return;
         }
-        slot.timers.remove(&to.io);
+        slot.under_way.remove(&to.io);
         let entered = self.enter(to.slot, slot, |instance| instance.resume(to.io, outcome));
         if let Ok((Some((call, finished)), mut slot)) = entered {
             slot.bodies.remove(&call);
@@ -300,27 +309,34 @@ impl Pool {
             Ok((answer, mut instance)) => {
                 let (begun, cancelled) = (instance.begun(), instance.cancelled());
                 slot.instance = Some(instance);
-                for io in cancelled {
-                    if let Some(timer) = slot.timers.remove(&io) {
-                        timer.abort();
+                let incarnation = slot.incarnation;
+                let address = |io| Address {
+                    slot: index,
+                    incarnation,
+                    io,
+                };
+                for (io, operation) in begun {
+                    if let Some(operation) = self.operations.perform(self, address(io), operation) {
+                        slot.under_way.insert(io, operation);
                     }
                 }
-                for (io, operation) in begun {
-                    let address = Address {
-                        slot: index,
-                        incarnation: slot.incarnation,
-                        io,
-                    };
-                    if let Some(timer) = self.operations.perform(self, address, operation) {
-                        slot.timers.insert(io, timer);
+                for io in cancelled {
+                    if let Some(operation) = slot.under_way.remove(&io) {
+                        self.operations.give_up(address(io), operation);
                     }
                 }
                 Ok((answer, slot))
             }
             Err(trap) => {
                 let incarnation = slot.incarnation.wrapping_add(1);
-                for (_, timer) in slot.timers.drain() {
-                    timer.abort();
+                let died = slot.incarnation;
+                for (io, operation) in slot.under_way.drain() {
+                    let address = Address {
+                        slot: index,
+                        incarnation: died,
+                        io,
+                    };
+                    self.operations.give_up(address, operation);
                 }
                 let lost = slot.calls.len();
                 // Whoever waits for a call of the dead instance learns it from the dropped sender.

@@ -5,6 +5,8 @@
 mod audit;
 #[path = "suite/cache.rs"]
 mod cache;
+#[path = "suite/changes.rs"]
+mod changes;
 #[path = "suite/commands.rs"]
 mod commands;
 #[path = "suite/dev.rs"]
@@ -27,6 +29,8 @@ mod proxy;
 mod requests;
 #[path = "suite/startup.rs"]
 mod startup;
+#[path = "suite/streams.rs"]
+mod streams;
 #[path = "suite/transport.rs"]
 mod transport;
 

@@ -100,7 +100,7 @@ impl Cache {
     }
 
     fn serves_offline(&self, entry: &Entry, now: Time) -> bool {
-        now.since(entry.read) < self.expiry.offline
+        entry.read <= now && now.since(entry.read) < self.expiry.offline
     }
 }
 
@@ -197,9 +197,10 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_steps_back_ends_nothing() {
-        let cache = cache(10, 5, 0);
+    fn a_clock_that_steps_back_lengthens_no_life() {
+        let cache = cache(10, 5, 60);
         filled(&cache, at(100));
-        assert!(cache.get(&name(), at(0)).is_some());
+        assert!(cache.get(&name(), at(99)).is_none());
+        assert!(cache.get_offline(&name(), at(99)).is_none());
     }
 }

@@ -130,7 +130,7 @@ impl Route {
         self.path.strip_suffix('/').unwrap_or(self.path)
     }
 
-    /// Whether an argument may be empty, so that the path is known without its last slash too.
+    /// Whether the argument may be empty, so that the path may come without its last slash.
     fn is_listing(&self) -> bool {
         matches!(
             self.operation,
@@ -160,15 +160,12 @@ impl Router {
     pub fn new(table: impl IntoIterator<Item = Route>) -> Self {
         let mut routes = HashMap::new();
         for route in table {
-            if route.is_listing() {
-                routes.insert(route.configured_as(), route);
-            }
             routes.insert(route.path, route);
         }
         Self { routes }
     }
 
-    /// The route of a decoded path, and the argument that follows it.
+    /// The route of a [`canonical`] path, and the argument that follows it.
     pub fn find<'a>(&self, path: &'a str) -> Option<(&Route, &'a str)> {
         if let Some((prefix, argument)) = split_argument(path)
             && let Some(route) = self.routes.get(prefix)
@@ -177,7 +174,7 @@ impl Router {
         }
         self.routes
             .get(path)
-            .filter(|route| !route.path.ends_with('/') || route.is_listing())
+            .filter(|route| !route.path.ends_with('/'))
             .map(|route| (route, ""))
     }
 }
@@ -193,11 +190,21 @@ fn split_argument(path: &str) -> Option<(&str, &str)> {
     path.split_at_checked(slash + 1)
 }
 
-/// A request's path with its percent-encoding (RFC 3986, 2.1) undone, once.
+/// A request's path as router, policies and audit log see it: decoded, and with the last slash of
+/// a listing that asks for all names, which clients may leave out. That all three see one text
+/// leaves no way of writing a path that is routed and yet passes by a policy's patterns.
 ///
-/// Router and policy both see this text, so that no encoding is read differently by the two.
 /// `None` if an encoding is broken or is no UTF-8.
-pub fn decode(path: &str) -> Option<Cow<'_, str>> {
+pub fn canonical(path: &str) -> Option<Cow<'_, str>> {
+    let path = decode(path)?;
+    let listing = ROUTES
+        .iter()
+        .find(|route| route.is_listing() && route.configured_as() == path);
+    Some(listing.map_or(path, |route| Cow::Borrowed(route.path)))
+}
+
+/// A path with its percent-encoding (RFC 3986, 2.1) undone, once.
+fn decode(path: &str) -> Option<Cow<'_, str>> {
     if !path.contains('%') {
         return Some(Cow::Borrowed(path));
     }
@@ -234,10 +241,6 @@ mod tests {
                 assert_eq!(found(&with_argument), Some((route.operation, "x/y".into())));
             }
         }
-        assert_eq!(
-            found("/v1/key/list"),
-            Some((Operation::ListKeys, String::new()))
-        );
     }
 
     #[test]
@@ -253,6 +256,7 @@ mod tests {
             "//v1/ready",
             "/v1//key/create/a",
             "/v1/key/create",
+            "/v1/key/list",
             "/v1/key//create/a",
             "/v1/./key/create/a",
             "/v1/key/../key/create/a",
@@ -278,10 +282,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_listing_of_all_has_one_path() {
+        for (path, expected) in [
+            ("/v1/key/list", "/v1/key/list/"),
+            ("/v1/key/lis%74", "/v1/key/list/"),
+            ("/v1/policy/list", "/v1/policy/list/"),
+            ("/v1/identity/list", "/v1/identity/list/"),
+            ("/v1/key/list/", "/v1/key/list/"),
+            ("/v1/key/list/a", "/v1/key/list/a"),
+            ("/v1/key/create", "/v1/key/create"),
+        ] {
+            assert_eq!(canonical(path).as_deref(), Some(expected), "{path}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_path_is_decoded_or_refused(path in "[/%a-f0-9.*~-]{0,40}|.{0,40}") {
-            if let Some(decoded) = decode(&path) {
+            if let Some(decoded) = canonical(&path) {
                 let router = Router::new(ROUTES);
                 if let Some((route, argument)) = router.find(&decoded) {
                     // The argument is exactly what follows the route, so a policy's prefix covers both.

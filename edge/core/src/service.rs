@@ -133,7 +133,7 @@ impl<P: Platform> Service<P> {
             forwarded,
             body,
         } = request;
-        let decoded = route::decode(&path);
+        let decoded = route::canonical(&path);
         let found = decoded.as_deref().and_then(|path| self.router.find(path));
         let caller = self.identify(principal, &forwarded);
 

@@ -1,53 +1,49 @@
 //! The machine and the process under the service: clock, figures, logs.
 
 use std::fs;
-use std::io::{BufWriter, Write};
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sealedge_core::time::Time;
 
+use super::log::Log;
 use super::types;
 
-/// How many audit records may wait for a slow reader of standard output. Then requests wait too:
-/// no record is lost.
-const AUDIT_BACKLOG: usize = 8192;
+/// How long the end of the process waits for whoever reads its output.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What all instances share of the process.
 pub struct Machine {
     started: u64,
     cpus: u32,
     usable_cpus: u32,
-    audit: Mutex<Option<Audit>>,
+    audit: Log,
+    errors: Arc<Log>,
     logs_errors: AtomicBool,
-}
-
-struct Audit {
-    lines: SyncSender<Vec<u8>>,
-    writer: JoinHandle<()>,
 }
 
 impl Machine {
     /// The machine now: this is when the server has started.
     ///
     /// # Errors
-    /// There is no thread for the audit log.
+    /// There is no thread for a log.
     pub fn new() -> std::io::Result<Self> {
         let usable = std::thread::available_parallelism().map_or(1, |count| count.get());
         let usable_cpus = u32::try_from(usable).unwrap_or(u32::MAX);
-        let (lines, backlog) = sync_channel(AUDIT_BACKLOG);
-        let writer = std::thread::Builder::new()
-            .name("audit".into())
-            .spawn(move || write_lines(&backlog))?;
+        // Nothing can be done about a standard error that is gone.
+        let errors = Arc::new(Log::new("errors", std::io::stderr(), |_| {})?);
+        let complaints = errors.clone();
+        let audit = Log::new("audit", std::io::stdout(), move |reason| {
+            let what = "the audit log can't be written to standard output";
+            complaints.write(format!("{what}: {reason}\n").into_bytes());
+        })?;
         Ok(Self {
             started: wall_clock(),
             cpus: processors().unwrap_or(usable_cpus).max(usable_cpus),
             usable_cpus,
-            audit: Mutex::new(Some(Audit { lines, writer })),
+            audit,
+            errors,
             logs_errors: AtomicBool::new(true),
         })
     }
@@ -59,11 +55,12 @@ impl Machine {
 
     /// Writes a line to the audit log.
     pub fn audit(&self, line: Vec<u8>) {
-        let audit = self.audit.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(audit) = &*audit {
-            // It fails only if standard output is gone, which the writer has reported.
-            let _ = audit.lines.send(line);
-        }
+        self.audit.write(line);
+    }
+
+    /// Waits while the reader of the audit log is too slow for more requests: no record is lost.
+    pub async fn audit_room(&self) {
+        self.audit.room().await;
     }
 
     /// Turns the error log on or off. It is on at first.
@@ -71,27 +68,29 @@ impl Machine {
         self.logs_errors.store(on, Ordering::Relaxed);
     }
 
-    /// Writes a line to the error log, if there is one.
+    /// Writes a line to the error log, if there is one and its reader is not too slow for it.
     pub fn error(&self, message: &str) {
-        if !self.logs_errors.load(Ordering::Relaxed) {
+        if !self.logs_errors.load(Ordering::Relaxed) || self.errors.is_full() {
             return;
         }
         let time = Time::from_nanos(wall_clock()).timestamp();
-        // Nothing can be done about a standard error that is gone.
-        let _ = writeln!(std::io::stderr().lock(), "{time:.3} error: {message}");
+        self.say(&format!("{time:.3} error: {message}"));
     }
 
-    /// Waits until the audit log is written. What comes later is lost.
+    /// Tells the operator something, on standard error.
+    pub fn say(&self, message: &str) {
+        self.errors.write(format!("{message}\n").into_bytes());
+    }
+
+    /// Waits until both logs are written, but not without end. What comes later is lost.
     pub fn flush(&self) {
-        let audit = self
-            .audit
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(Audit { lines, writer }) = audit {
-            drop(lines);
-            let _ = writer.join();
+        let lost = self.audit.end(PATIENCE);
+        if lost > 0 {
+            self.say(&format!(
+                "the last {lost} records of the audit log are lost: nobody reads standard output"
+            ));
         }
+        self.errors.end(PATIENCE);
     }
 
     /// The figures of the process now.
@@ -137,20 +136,4 @@ fn processors() -> Option<u32> {
         .filter(|line| line.starts_with("processor"))
         .count();
     u32::try_from(count).ok()
-}
-
-fn write_lines(backlog: &Receiver<Vec<u8>>) {
-    let mut output = BufWriter::new(std::io::stdout());
-    while let Ok(line) = backlog.recv() {
-        let mut next = Some(line);
-        let mut written = Ok(());
-        while let Some(line) = next {
-            written = written.and_then(|()| output.write_all(&line));
-            next = backlog.try_recv().ok();
-        }
-        if let Err(reason) = written.and_then(|()| output.flush()) {
-            eprintln!("the audit log can't be written to standard output: {reason}");
-            return;
-        }
-    }
 }

@@ -3,11 +3,13 @@
 pub mod crypto;
 mod engine;
 mod imports;
+mod log;
 mod machine;
 #[cfg(feature = "native")]
 pub mod native;
 
 use std::fmt;
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -171,7 +173,9 @@ fn load_code(engine: &Engine, image: Image) -> wasmtime::Result<Component> {
     match unsafe { Component::deserialize(engine, image.code) } {
         Ok(component) => Ok(component),
         Err(reason) => {
-            eprintln!(
+            // Not worth an end if standard error is gone.
+            let _ = writeln!(
+                std::io::stderr(),
                 "compiling the service, since this machine refuses the code at hand: {reason}"
             );
             Component::from_binary(engine, image.component)

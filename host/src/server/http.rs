@@ -114,7 +114,9 @@ async fn arrived(mut body: Incoming) -> (types::Body, Option<PendingBody>) {
 }
 
 fn to_http(response: types::Response) -> Response<Full<Bytes>> {
-    let mut answer = Response::new(Full::new(Bytes::from(response.body)));
+    // It may hold a DEK: it wipes itself when it is sent.
+    let body = Zeroizing::new(response.body);
+    let mut answer = Response::new(Full::new(Bytes::from_owner(body)));
     *answer.status_mut() =
         StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let content_type = match response.content_type {

@@ -5,6 +5,7 @@ mod http;
 mod tls;
 
 use std::fmt;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -119,7 +120,7 @@ pub fn run(options: &ServerOptions, parts: Parts) -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            say(&format!("error: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -169,7 +170,7 @@ async fn serve(options: &ServerOptions, parts: Parts) -> Result<(), StartError> 
         })?;
     machine.set_error_log(settings.error_log);
     for warning in &settings.warnings {
-        eprintln!("warning: {warning}");
+        say(&format!("warning: {warning}"));
     }
 
     let server = Server::bind(options, &settings, dev.as_ref()).await?;
@@ -181,9 +182,9 @@ async fn serve(options: &ServerOptions, parts: Parts) -> Result<(), StartError> 
     pool.prepare().await.map_err(not_started)?;
     match &dev {
         Some(dev) => println!("{}", dev.banner(server.address)),
-        None => eprintln!("{}", summary(&settings, server.address)),
+        None => say(&summary(&settings, server.address)),
     }
-    let ended = server.run(&pool).await;
+    let ended = server.run(&pool, &machine).await;
     machine.flush();
     ended
 }
@@ -210,6 +211,11 @@ fn summary(settings: &Settings, address: SocketAddr) -> String {
          key store  {store}\n  \
          clients    {clients}"
     )
+}
+
+/// Tells the operator something while the server starts. It goes on if standard error is gone.
+fn say(message: &str) {
+    let _ = writeln!(std::io::stderr(), "{message}");
 }
 
 fn read_configuration(file: &Path) -> Result<String, StartError> {
@@ -272,7 +278,7 @@ impl Server {
     }
 
     /// Serves until a signal to stop comes, and then what is in flight.
-    async fn run(self, pool: &Arc<Pool>) -> Result<(), StartError> {
+    async fn run(self, pool: &Arc<Pool>, machine: &Machine) -> Result<(), StartError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Io)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Io)?;
         let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Io)?;
@@ -296,19 +302,19 @@ impl Server {
                     // Out of file descriptors, most likely: those in use will come back.
                     Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
                 },
+                // What an operator of KES sends to reload, and a shell when its terminal goes.
+                _ = hangup.recv() => machine.say(
+                    "SIGHUP: the configuration and the certificate are read at start only; \
+                     restart the server to read them again",
+                ),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                // What a shell sends when its terminal goes, and an operator of KES to reload.
-                _ = hangup.recv() => eprintln!(
-                    "SIGHUP: the configuration and the certificate are read at start only; \
-                     restart the server to read them again"
-                ),
             }
         }
         drop(self.listener);
         let count = connections.count();
         let s = if count == 1 { "" } else { "s" };
-        eprintln!("stopping: finishing {count} connection{s}");
+        machine.say(&format!("stopping: finishing {count} connection{s}"));
         // Handshakes have nothing in flight.
         let _ = stop.send(true);
         tokio::select! {
@@ -317,7 +323,7 @@ impl Server {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        eprintln!("stopped with requests in flight");
+        machine.say("stopped with requests in flight");
         Ok(())
     }
 }

@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 use super::{KeyStore, MemStore, StoreError};
 
 /// A memory store in which a key named `hang-SECONDS-...` is read at once, but handed out so much
-/// later. Standard error says when such a read begins and ends.
+/// later; standard error says when such a read begins and ends. Deleting one named `linger-...` takes
+/// a second more after the key is gone.
 pub struct Faulty(MemStore);
 
 impl Faulty {
@@ -40,7 +41,11 @@ impl KeyStore for Faulty {
     }
 
     fn delete(&self, name: &Name) -> Result<(), StoreError> {
-        self.0.delete(name)
+        let deleted = self.0.delete(name);
+        if name.as_str().starts_with("linger-") {
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        deleted
     }
 
     fn list(

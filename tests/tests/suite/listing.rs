@@ -140,3 +140,44 @@ keystore: {{mem: {{}}}}
         );
     }
 }
+
+#[tokio::test]
+async fn a_listing_is_judged_alike_with_and_without_its_last_slash() {
+    let identity = |who: &str| recorded(who).identity();
+    let config = format!(
+        "admin: {{identity: {}}}
+policy:
+  allowed:
+    allow: [/v1/key/list/*, /v1/policy/list/*, /v1/identity/list/*]
+    identities: [{}]
+  denied:
+    allow: [/v1/*]
+    deny: [/v1/key/list/*, /v1/policy/list/*, /v1/identity/list/*]
+    identities: [{}]
+keystore: {{mem: {{}}}}
+",
+        identity("admin"),
+        identity("allowed"),
+        identity("denied"),
+    );
+    let server = Server::start(Path::new(crate::SEALEDGE), "", &config);
+    for (who, status) in [("allowed", 200), ("denied", 403)] {
+        let credentials = Credentials::of(&recorded(who));
+        let mut client = Client::connect(&server.address, Some(&credentials))
+            .await
+            .unwrap();
+        for kind in ["key", "policy", "identity"] {
+            for path in [
+                format!("/v1/{kind}/list"),
+                format!("/v1/{kind}/list/"),
+                format!("/v1/{kind}/list/%2A"),
+                format!("/v1/{kind}/lis%74"),
+                format!("/v1/{kind}/list%2f"),
+                format!("/v1/{kind}/list?x=/"),
+            ] {
+                let answer = client.call("GET", &path, Value::Null).await;
+                assert_eq!(answer.status, status, "{who} {path}: {answer:?}");
+            }
+        }
+    }
+}

@@ -16,10 +16,16 @@ const MIB: usize = 1 << 20;
 
 /// A server with one key, `good`.
 async fn server() -> (Server, Client) {
+    server_with("").await
+}
+
+/// The same with more lines of configuration.
+async fn server_with(more: &str) -> (Server, Client) {
     let config = format!(
         "admin: {{identity: {}}}
 keys: [{{name: good}}]
 keystore: {{fs: {{path: \"{{folder}}/keys\"}}}}
+{more}
 ",
         recorded("admin").identity(),
     );
@@ -240,6 +246,17 @@ async fn slow_bodies_are_waited_for_and_hold_up_nobody() {
         assert_eq!(raw.answer().await.unwrap().status, 200);
     }
     assert_untouched(&server, &mut client).await;
+}
+
+#[tokio::test]
+async fn a_body_that_takes_too_long_is_not_waited_for_after_the_answer() {
+    let (server, _) = server_with("api: {/v1/key/encrypt: {timeout: 300ms}}").await;
+    let mut raw = Raw::connect(&server.address, &admin()).await;
+    raw.send(head(ENCRYPT, "content-length: 900000")).await;
+    raw.send("{").await;
+    assert_eq!(raw.answer().await.unwrap().status, 504);
+    // The server closes: the connection is of no use to anybody before the body's end.
+    assert_eq!(raw.answer().await, None);
 }
 
 #[tokio::test]
