@@ -89,71 +89,87 @@ async fn last_error(server: &Server, about: &str) -> String {
     panic!("nothing about {about}: {}", server.errors());
 }
 
-/// Asks every 20 ms until the answer's status is this; how long that took, the last request at
-/// most and at least.
-async fn until(client: &mut Client, name: &str, status: u16) -> (Duration, Duration) {
+/// Asks every 20 ms until the answer's status is this: when the last request was sent that had
+/// another answer, and when this one came.
+async fn until(client: &mut Client, name: &str, status: u16) -> (Instant, Instant) {
     let begun = Instant::now();
+    let mut last = begun;
     loop {
-        let asked = begun.elapsed();
+        let asked = Instant::now();
         if describe(client, name).await.status == status {
-            return (asked, begun.elapsed());
+            return (last, Instant::now());
         }
-        assert!(asked < Duration::from_secs(10), "it never is {status}");
+        last = asked;
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "it never is {status}"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
 #[tokio::test]
 async fn a_key_is_read_again_when_it_is_too_old_however_much_it_is_used() {
+    let any = Duration::from_secs(1);
     let server = server("{any: 1s, unused: 1m}");
     let mut client = connect(&server).await;
     store(&server, "a", AES);
     let asked = Instant::now();
     assert_eq!(which(&mut client, "a").await, AES.1);
-    let answered = asked.elapsed();
+    let answered = Instant::now();
     store(&server, "a", CHACHA);
-    let mut from_memory = 0;
-    let (before, after) = loop {
-        let before = asked.elapsed();
+    let mut last = None;
+    let read_again = loop {
+        let now = Instant::now();
         if which(&mut client, "a").await == CHACHA.1 {
-            break (before, asked.elapsed());
+            break now;
         }
-        from_memory += 1;
-        assert!(
-            before < Duration::from_secs(1) + answered,
-            "it is kept for {before:?}"
-        );
+        last = Some(now);
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
-    assert!(
-        from_memory > 0 && after >= Duration::from_secs(1),
-        "{before:?} {after:?}"
-    );
+    assert!(last.expect("it is not kept at all") < answered + any);
+    let answered = Instant::now();
+    assert!(answered >= asked + any);
     // And one that is gone from the store is gone by then.
     std::fs::remove_file(server.keys().join("a")).unwrap();
-    let (last_cached, gone) = until(&mut client, "a", 404).await;
-    assert!(gone > Duration::from_millis(500), "{gone:?}");
-    assert!(last_cached < Duration::from_millis(1500), "{last_cached:?}");
+    let (last, gone) = until(&mut client, "a", 404).await;
+    assert!(last < answered + any && gone >= read_again + any);
 }
 
 #[tokio::test]
 async fn a_key_is_dropped_when_it_is_not_used() {
+    let unused = Duration::from_millis(700);
     let server = server("{any: 1m, unused: 700ms}");
     let mut client = connect(&server).await;
-    store(&server, "a", AES);
-    assert_eq!(which(&mut client, "a").await, AES.1);
-    store(&server, "a", CHACHA);
-    let begun = Instant::now();
-    // In use it outlives its limit by far.
-    while begun.elapsed() < Duration::from_millis(1800) {
-        let used = Instant::now();
-        tokio::time::sleep(Duration::from_millis(60)).await;
-        let key = which(&mut client, "a").await;
-        let slow = used.elapsed() > Duration::from_millis(600);
-        assert!(key == AES.1 && !slow, "{key} after {:?}", used.elapsed());
+    // A busy machine may make a pause of its own: then what was seen says nothing, and is tried again.
+    for _ in 0..5 {
+        store(&server, "a", AES);
+        assert_eq!(which(&mut client, "a").await, AES.1);
+        store(&server, "a", CHACHA);
+        let begun = Instant::now();
+        let mut used = begun;
+        // In use it outlives its limit by far.
+        let lapsed = loop {
+            let now = Instant::now();
+            let key = which(&mut client, "a").await;
+            if used.elapsed() >= unused {
+                break true;
+            }
+            assert_eq!(key, AES.1);
+            if begun.elapsed() > 2 * unused {
+                break false;
+            }
+            used = now;
+            tokio::time::sleep(Duration::from_millis(60)).await;
+        };
+        tokio::time::sleep(unused).await;
+        assert_eq!(which(&mut client, "a").await, CHACHA.1);
+        tokio::time::sleep(unused).await;
+        if !lapsed {
+            return;
+        }
     }
-    tokio::time::sleep(Duration::from_millis(750)).await;
-    assert_eq!(which(&mut client, "a").await, CHACHA.1);
+    panic!("this machine is too busy to tell");
 }
 
 #[tokio::test]
@@ -215,6 +231,7 @@ async fn a_delete_is_seen_by_every_instance() {
 
 #[tokio::test]
 async fn keys_outlive_an_absence_of_the_store_for_as_long_as_is_wanted() {
+    let offline = Duration::from_millis(2500);
     let server = server("{any: 300ms, unused: 300ms, offline: 2500ms}");
     let mut client = connect(&server).await;
     store(&server, "a", AES);
@@ -222,15 +239,15 @@ async fn keys_outlive_an_absence_of_the_store_for_as_long_as_is_wanted() {
     let away = server.folder.path().join("away");
     let asked = Instant::now();
     assert_eq!(which(&mut client, "a").await, AES.1);
+    let answered = Instant::now();
     std::fs::rename(server.keys(), &away).unwrap();
     // One that was not read before is not there.
     assert_failed(&describe(&mut client, "b").await, 502, "failed to read key");
     // Unused for longer than both other limits, and than the service takes to wipe what expired.
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(which(&mut client, "a").await, AES.1);
-    until(&mut client, "a", 502).await;
-    let lasted = asked.elapsed();
-    assert!((2500..3500).contains(&lasted.as_millis()), "{lasted:?}");
+    let (last, gone) = until(&mut client, "a", 502).await;
+    assert!(last < answered + offline && gone >= asked + offline);
     assert_failed(&describe(&mut client, "a").await, 502, "failed to read key");
 
     // It comes back, and then what the store says counts, though the key is in memory.
