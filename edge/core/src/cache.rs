@@ -96,7 +96,10 @@ impl Cache {
     }
 
     fn is_fresh(&self, entry: &Entry, now: Time) -> bool {
-        now.since(entry.read) < self.expiry.any && now.since(entry.used.get()) < self.expiry.unused
+        // If the clock has stepped back to before the read, nobody knows how old the key is.
+        entry.read <= now
+            && now.since(entry.read) < self.expiry.any
+            && now.since(entry.used.get()) < self.expiry.unused
     }
 
     fn serves_offline(&self, entry: &Entry, now: Time) -> bool {
