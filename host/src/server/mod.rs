@@ -250,6 +250,9 @@ impl Server {
             Some(dev) => dev.certificate.clone(),
             None => ServerCertificate::read(&settings.tls).map_err(StartError::Tls)?,
         };
+        if let Some(warning) = certificate.warning(jiff::Timestamp::now().as_second()) {
+            say(&format!("warning: {warning}"));
+        }
         let tls = tls::server_config(&settings.tls, certificate).map_err(StartError::Tls)?;
         let address = options.addr.as_ref().unwrap_or(&settings.address);
         // `:7373` means every address, as Go has it.

@@ -15,6 +15,7 @@ use rustls::{
     DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme,
 };
 
+use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
 use crate::guest::types::Tls;
@@ -71,6 +72,27 @@ impl ServerCertificate {
         let key = private_key(Path::new(&tls.key), tls.password.as_deref())
             .map_err(|reason| failed("tls.key", &tls.key, &reason))?;
         Ok(Self { chain, key })
+    }
+}
+
+impl ServerCertificate {
+    /// What the operator should know of the certificate at this time, in seconds since the Unix epoch.
+    pub fn warning(&self, now: i64) -> Option<String> {
+        let (_, certificate) = X509Certificate::from_der(self.chain.first()?).ok()?;
+        let validity = certificate.validity();
+        let is_expired = now > validity.not_after.timestamp();
+        let is_early = now < validity.not_before.timestamp();
+        match (is_expired, is_early) {
+            (true, _) => Some(format!(
+                "tls.cert: the certificate has expired ({}): clients will refuse it",
+                validity.not_after
+            )),
+            (_, true) => Some(format!(
+                "tls.cert: the certificate is not valid before {}: clients will refuse it",
+                validity.not_before
+            )),
+            (false, false) => None,
+        }
     }
 }
 

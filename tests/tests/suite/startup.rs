@@ -202,3 +202,21 @@ async fn ten_thousand_policies_are_no_burden() {
     let allow = admin.call("GET", read, Value::Null).await.json()["allow"].clone();
     assert_eq!(allow.as_object().unwrap().len(), 10);
 }
+
+#[test]
+fn a_certificate_that_clients_will_refuse_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    let certificate = params.self_signed(&key).unwrap();
+    fs::write(folder.path().join("server.key"), key.serialize_pem()).unwrap();
+    fs::write(folder.path().join("server.cert"), certificate.pem()).unwrap();
+    let config = "admin: {identity: disabled}\nkeystore: {mem: {}}\n";
+    let server = Server::start_in(Path::new(super::SEALEDGE), folder, "", config);
+    let warning = server.wait_for_error("warning: tls.cert");
+    assert!(
+        warning.contains("has expired (Jan  1 00:00:00 2020"),
+        "{warning}"
+    );
+}
