@@ -81,8 +81,11 @@ impl<L: Lent> Door<L> {
 
     /// Begins a request; `None` if it is parked.
     pub fn start(&mut self, call: u64, request: Request<LentBody<L>>) -> Option<Finished> {
-        let answer = self.service.clone().serve(request);
-        self.begin(call, async { Finished::Response(answer.await) })
+        let service = self.service.clone();
+        // Made inside the task: one made before would be copied into it, and be there twice.
+        self.begin(call, async move {
+            Finished::Response(service.serve(request).await)
+        })
     }
 
     /// Begins to create the keys that the configuration wants to exist.

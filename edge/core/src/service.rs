@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -145,10 +145,10 @@ impl<P: Platform> Service<P> {
                     caller: caller.as_ref().ok().copied(),
                     body,
                 };
-                let work = async {
+                let work = pin!(async {
                     self.authorize(route, &method, decoded.as_deref().unwrap_or(""), &caller)?;
                     api::serve(&self, call).await
-                };
+                });
                 self.in_time(route.timeout, work).await
             }
             None if decoded.is_none() => Err(Error::BadPath),
@@ -238,12 +238,13 @@ impl<P: Platform> Service<P> {
     }
 
     /// The work's outcome, or [`Error::TimedOut`] if the limit comes first.
+    ///
+    /// The work is pinned already: taken by value, it would be in this future twice.
     async fn in_time<T>(
         &self,
         limit: Option<Duration>,
-        work: impl Future<Output = Result<T, Error>>,
+        mut work: Pin<&mut impl Future<Output = Result<T, Error>>>,
     ) -> Result<T, Error> {
-        let mut work = pin!(work);
         let Some(limit) = limit else {
             return work.await;
         };
