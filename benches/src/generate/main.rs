@@ -4,8 +4,7 @@
 //! `cargo bench -p sealedge-benches` does it all. Each server has one core, the client another.
 //!
 //! The client is our own: it sends the same bytes again and again, so that it costs less than the
-//! server does, which the column "busy" shows. `wrk` has no client certificates, and `oha`, which has,
-//! uses more CPU for a request than these servers.
+//! server does, which the column "busy" shows. `wrk` has no client certificates; `oha` was not tried.
 //!
 //! On a machine that does other work too, both get less than their core and the ratios mean nothing.
 //! As root, `echo -20 > /proc/self/autogroup` in a session of its own (`setsid`), and `nice -n -20`,
