@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use sealedge::guest::types::{Body, Finished, Operation, Outcome, Request};
-use sealedge::guest::{GUEST, Instance, Machine, load, native};
+use sealedge::guest::{GUEST, Instance, Machine, load, native, wall_clock};
 use sealedge_core::key::Key;
 use sealedge_tests::client::{Credentials, recorded};
 
@@ -63,12 +63,11 @@ keystore: {{mem: {{}}}}
     let chain = Credentials::of(&client).chain;
     let chain: Vec<Vec<u8>> = chain.iter().map(|it| it.to_vec()).collect();
     let request = Request {
-        method: "POST".into(),
-        path: "/v1/key/generate/bench-key".into(),
-        ip: "127.0.0.1".into(),
-        principal: instance.authenticate(&chain).unwrap(),
-        forwarded: Vec::new(),
-        body: Body::Whole(Vec::new()),
+        line: "POST /v1/key/generate/bench-key".into(),
+        arrived: wall_clock(),
+        client: instance.authenticate(&chain, "127.0.0.1").unwrap(),
+        forwarded: None,
+        body: Body::None,
     };
     assert!(instance.start(0, &request).unwrap().is_none());
     let begun = instance.begun();

@@ -144,9 +144,9 @@ impl Pool {
     ///
     /// # Errors
     /// The instance died.
-    pub fn authenticate(self: &Arc<Self>, chain: &[Vec<u8>]) -> Result<Vec<u8>, Lost> {
+    pub fn authenticate(self: &Arc<Self>, chain: &[Vec<u8>], ip: &str) -> Result<Vec<u8>, Lost> {
         let (index, slot) = self.pick();
-        self.enter(index, slot, |instance| instance.authenticate(chain))
+        self.enter(index, slot, |instance| instance.authenticate(chain, ip))
             .map(|(answer, _)| answer)
     }
 

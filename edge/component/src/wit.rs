@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use sealedge_core::certificate::Principal;
+use sealedge_core::client::Client;
 use sealedge_core::config::{Config, Keystore};
 use sealedge_core::crypto::{Crypto, NotAuthentic, NotSealed};
 use sealedge_core::platform::{BodyError, System};
@@ -57,24 +57,24 @@ impl Guest for Component {
         door(|door| door.prepare(call)).flatten().map(finished)
     }
 
-    fn authenticate(chain: Vec<Vec<u8>>) -> Vec<u8> {
-        Principal::of_chain(chain.iter().map(Vec::as_slice)).to_bytes()
+    fn authenticate(chain: Vec<Vec<u8>>, ip: String) -> Vec<u8> {
+        Client::new(chain.iter().map(Vec::as_slice), &ip).into_bytes()
     }
 
     fn start(call: u64, what: types::Request) -> Option<types::Finished> {
         #[cfg(feature = "faults")]
-        crate::faults::fail_if_asked(&what.path);
+        crate::faults::fail_if_asked(&what.line);
         door(|door| {
             let body = match what.body {
+                types::Body::None => Incoming::Whole(Vec::new()),
                 types::Body::Whole(body) => Incoming::Whole(body),
                 types::Body::Later => Incoming::Later(door.body(call)),
             };
             let request = Request {
-                method: what.method,
-                path: what.path,
-                ip: what.ip,
-                principal: Principal::from_bytes(&what.principal),
-                forwarded: what.forwarded,
+                line: what.line,
+                arrived: Time::from_nanos(what.arrived),
+                client: Client::from_bytes(what.client),
+                forwarded: what.forwarded.unwrap_or_default(),
                 body,
             };
             door.start(call, request)
@@ -268,11 +268,7 @@ impl Crypto for LentCrypto {
         aad: &[u8],
         buffer: &mut Vec<u8>,
     ) -> Result<(), NotSealed> {
-        // Back into the buffer, which has room for what is appended.
-        let sealed = crypto::aes256_gcm_seal(key, nonce, aad, buffer);
-        buffer.clear();
-        buffer.extend_from_slice(&sealed);
-        Ok(())
+        sealed(crypto::aes256_gcm_seal(key, nonce, aad, buffer), buffer)
     }
 
     fn aes256_gcm_open(
@@ -282,9 +278,42 @@ impl Crypto for LentCrypto {
         aad: &[u8],
         buffer: &mut Vec<u8>,
     ) -> Result<(), NotAuthentic> {
-        let opened = crypto::aes256_gcm_open(key, nonce, aad, buffer).map(Zeroizing::new);
-        buffer.zeroize();
-        buffer.extend_from_slice(&opened.ok_or(NotAuthentic)?);
-        Ok(())
+        opened(crypto::aes256_gcm_open(key, nonce, aad, buffer), buffer)
     }
+
+    fn derive_and_seal(
+        &self,
+        key: &[u8; 32],
+        iv: &[u8; 16],
+        nonce: &[u8; 12],
+        aad: &[u8],
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), NotSealed> {
+        sealed(crypto::derive_and_seal(key, iv, nonce, aad, buffer), buffer)
+    }
+
+    fn derive_and_open(
+        &self,
+        key: &[u8; 32],
+        iv: &[u8; 16],
+        nonce: &[u8; 12],
+        aad: &[u8],
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), NotAuthentic> {
+        opened(crypto::derive_and_open(key, iv, nonce, aad, buffer), buffer)
+    }
+}
+
+/// Back into the buffer, which has room for what was appended.
+fn sealed(ciphertext: Vec<u8>, buffer: &mut Vec<u8>) -> Result<(), NotSealed> {
+    buffer.clear();
+    buffer.extend_from_slice(&ciphertext);
+    Ok(())
+}
+
+fn opened(plaintext: Option<Vec<u8>>, buffer: &mut Vec<u8>) -> Result<(), NotAuthentic> {
+    let plaintext = plaintext.map(Zeroizing::new);
+    buffer.zeroize();
+    buffer.extend_from_slice(&plaintext.ok_or(NotAuthentic)?);
+    Ok(())
 }

@@ -50,6 +50,33 @@ pub trait Crypto {
         aad: &[u8],
         buffer: &mut Vec<u8>,
     ) -> Result<(), NotAuthentic>;
+
+    /// [`Crypto::aes256_gcm_seal`] under HMAC-SHA-256(key, IV): one call, for platforms on which
+    /// each costs something.
+    fn derive_and_seal(
+        &self,
+        key: &[u8; 32],
+        iv: &[u8; 16],
+        nonce: &[u8; 12],
+        aad: &[u8],
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), NotSealed> {
+        let subkey = Zeroizing::new(self.hmac_sha256(key, iv));
+        self.aes256_gcm_seal(&subkey, nonce, aad, buffer)
+    }
+
+    /// [`Crypto::aes256_gcm_open`] under HMAC-SHA-256(key, IV).
+    fn derive_and_open(
+        &self,
+        key: &[u8; 32],
+        iv: &[u8; 16],
+        nonce: &[u8; 12],
+        aad: &[u8],
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), NotAuthentic> {
+        let subkey = Zeroizing::new(self.hmac_sha256(key, iv));
+        self.aes256_gcm_open(&subkey, nonce, aad, buffer)
+    }
 }
 
 /// The ciphertext, its context or its key is not the one that it was made with.

@@ -10,6 +10,7 @@ pub mod api_key;
 pub mod audit;
 pub mod cache;
 pub mod certificate;
+pub mod client;
 pub mod config;
 pub mod crypto;
 pub mod error;

@@ -48,16 +48,16 @@ impl Response {
     }
 
     /// Success with a JSON body.
-    pub fn json(body: Vec<u8>) -> Self {
+    pub fn json(body: impl Into<Zeroizing<Vec<u8>>>) -> Self {
         Self::text(ContentType::Json, body)
     }
 
     /// Success with a body of this kind.
-    pub fn text(content_type: ContentType, body: Vec<u8>) -> Self {
+    pub fn text(content_type: ContentType, body: impl Into<Zeroizing<Vec<u8>>>) -> Self {
         Self {
             status: 200,
             content_type: Some(content_type),
-            body: Zeroizing::new(body),
+            body: body.into(),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::api::{self, Call};
 use crate::audit;
 use crate::cache::Cache;
 use crate::certificate::{self, Principal};
+use crate::client::Client;
 use crate::config::{ApiSettings, Config, LogSettings};
 use crate::error::{Action, Error, Kind};
 use crate::identity::Identity;
@@ -23,17 +24,17 @@ use crate::policy::Policies;
 use crate::response::Response;
 use crate::route::{self, Access, Operation, ROUTES, Route, Router};
 use crate::store::{Store, StoreError};
+use crate::time::Time;
 
 /// A request, as a door hands it in.
 pub struct Request<B> {
-    /// The HTTP method, in capitals.
-    pub method: String,
-    /// The path as it came, percent-encoded, without its query.
-    pub path: String,
-    /// The client's address, without its port.
-    pub ip: String,
-    /// What the connection's certificates say about the client.
-    pub principal: Principal,
+    /// The HTTP method in capitals, a space, and the path as it came: percent-encoded, without its
+    /// query.
+    pub line: String,
+    /// When it came.
+    pub arrived: Time,
+    /// Who is at the other end of its connection.
+    pub client: Client,
     /// The values of the header for forwarded certificates (see [`Service::forwarded_header`]).
     pub forwarded: Vec<Vec<u8>>,
     /// The body.
@@ -123,19 +124,18 @@ impl<P: Platform> Service<P> {
     /// Answers a request. Whatever happens, there is an answer, it is counted, and if the route
     /// wants to know who asks it is in the audit log.
     pub async fn serve(self: Rc<Self>, request: Request<P::Body>) -> Response {
-        let time = self.platform.now();
         self.counters.begin();
         let Request {
-            method,
-            path,
-            ip,
-            principal,
+            line,
+            arrived,
+            client,
             forwarded,
             body,
         } = request;
-        let decoded = route::canonical(&path);
+        let (method, path) = line.split_once(' ').unwrap_or_default();
+        let decoded = route::canonical(path);
         let found = decoded.as_deref().and_then(|path| self.router.find(path));
-        let caller = self.identify(principal, &forwarded);
+        let caller = self.identify(client.principal(), &forwarded);
 
         let answer = match found {
             Some((route, argument)) => {
@@ -146,7 +146,7 @@ impl<P: Platform> Service<P> {
                     body,
                 };
                 let work = pin!(async {
-                    self.authorize(route, &method, decoded.as_deref().unwrap_or(""), &caller)?;
+                    self.authorize(route, method, decoded.as_deref().unwrap_or(""), &caller)?;
                     api::serve(&self, call).await
                 });
                 self.in_time(route.timeout, work).await
@@ -156,14 +156,14 @@ impl<P: Platform> Service<P> {
         };
         let response = answer.unwrap_or_else(|error| self.refuse(&error));
 
-        let duration = self.platform.now().since(time);
+        let duration = self.platform.now().since(arrived);
         if self.log.audit && found.is_some_and(|(route, _)| route.access != Access::Public) {
-            let path = decoded.unwrap_or(Cow::Borrowed(&path));
+            let path = decoded.unwrap_or(Cow::Borrowed(path));
             let (identity, status) = (caller.ok(), response.status);
             self.counters.audit_event();
             self.platform.audit(&audit::Record {
-                time,
-                ip: &ip,
+                time: arrived,
+                ip: client.ip(),
                 path: &path,
                 identity,
                 status,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ring::rand::{SecureRandom, SystemRandom};
-use sealedge_core::crypto::{Crypto, NotAuthentic, TAG_LENGTH};
+use sealedge_core::crypto::{Crypto, NotSealed, TAG_LENGTH};
 use wasmtime::component::{HasSelf, Linker, WasmList};
 use wasmtime::{Result, StoreContextMut, StoreLimits, StoreLimitsBuilder, format_err};
 
@@ -48,6 +48,8 @@ pub fn add_to(linker: &mut Linker<Imports>) -> Result<()> {
     crypto.func_wrap("hmac-sha256", hmac)?;
     crypto.func_wrap("aes256-gcm-seal", seal)?;
     crypto.func_wrap("aes256-gcm-open", open)?;
+    crypto.func_wrap("derive-and-seal", derive_and_seal)?;
+    crypto.func_wrap("derive-and-open", derive_and_open)?;
     Ok(())
 }
 
@@ -68,13 +70,31 @@ fn seal(
     memory: Context<'_>,
     (key, nonce, aad, plaintext): (Bytes, Bytes, Bytes, Bytes),
 ) -> Result<(Vec<u8>,)> {
-    let plaintext = plaintext.as_le_slice(&memory);
+    let (key, nonce) = (fixed(&key, &memory)?, fixed(&nonce, &memory)?);
+    let aad = aad.as_le_slice(&memory);
+    sealed(plaintext.as_le_slice(&memory), |buffer| {
+        RingCrypto.aes256_gcm_seal(key, nonce, aad, buffer)
+    })
+}
+
+fn derive_and_seal(
+    memory: Context<'_>,
+    (key, iv, nonce, aad, plaintext): (Bytes, Bytes, Bytes, Bytes, Bytes),
+) -> Result<(Vec<u8>,)> {
+    let (key, iv) = (fixed(&key, &memory)?, fixed(&iv, &memory)?);
+    let (nonce, aad) = (fixed(&nonce, &memory)?, aad.as_le_slice(&memory));
+    sealed(plaintext.as_le_slice(&memory), |buffer| {
+        RingCrypto.derive_and_seal(key, iv, nonce, aad, buffer)
+    })
+}
+
+fn sealed(
+    plaintext: &[u8],
+    seal: impl FnOnce(&mut Vec<u8>) -> Result<(), NotSealed>,
+) -> Result<(Vec<u8>,)> {
     let mut buffer = Vec::with_capacity(plaintext.len() + TAG_LENGTH);
     buffer.extend_from_slice(plaintext);
-    let (key, nonce) = (fixed(&key, &memory)?, fixed(&nonce, &memory)?);
-    RingCrypto
-        .aes256_gcm_seal(key, nonce, aad.as_le_slice(&memory), &mut buffer)
-        .map_err(|error| format_err!("{error}"))?;
+    seal(&mut buffer).map_err(|error| format_err!("{error}"))?;
     Ok((buffer,))
 }
 
@@ -82,12 +102,22 @@ fn open(
     memory: Context<'_>,
     (key, nonce, aad, ciphertext): (Bytes, Bytes, Bytes, Bytes),
 ) -> Result<(Option<Vec<u8>>,)> {
-    let mut buffer = ciphertext.as_le_slice(&memory).to_vec();
     let (key, nonce) = (fixed(&key, &memory)?, fixed(&nonce, &memory)?);
-    match RingCrypto.aes256_gcm_open(key, nonce, aad.as_le_slice(&memory), &mut buffer) {
-        Ok(()) => Ok((Some(buffer),)),
-        Err(NotAuthentic) => Ok((None,)),
-    }
+    let mut buffer = ciphertext.as_le_slice(&memory).to_vec();
+    let aad = aad.as_le_slice(&memory);
+    let opened = RingCrypto.aes256_gcm_open(key, nonce, aad, &mut buffer);
+    Ok((opened.is_ok().then_some(buffer),))
+}
+
+fn derive_and_open(
+    memory: Context<'_>,
+    (key, iv, nonce, aad, ciphertext): (Bytes, Bytes, Bytes, Bytes, Bytes),
+) -> Result<(Option<Vec<u8>>,)> {
+    let (key, iv) = (fixed(&key, &memory)?, fixed(&iv, &memory)?);
+    let (nonce, aad) = (fixed(&nonce, &memory)?, aad.as_le_slice(&memory));
+    let mut buffer = ciphertext.as_le_slice(&memory).to_vec();
+    let opened = RingCrypto.derive_and_open(key, iv, nonce, aad, &mut buffer);
+    Ok((opened.is_ok().then_some(buffer),))
 }
 
 /// The list as an array of the length that the contract names.

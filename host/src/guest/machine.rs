@@ -114,7 +114,8 @@ impl Machine {
     }
 }
 
-fn wall_clock() -> u64 {
+/// Nanoseconds since the Unix epoch.
+pub fn wall_clock() -> u64 {
     let since_epoch = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

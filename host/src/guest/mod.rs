@@ -17,7 +17,7 @@ use wasmtime::component::{Component, Linker};
 use wasmtime::{Engine, Store};
 
 pub use bindings::sealedge::edge::types;
-pub use machine::Machine;
+pub use machine::{Machine, wall_clock};
 
 use crate::pool::Factory;
 use imports::Imports;
@@ -68,7 +68,7 @@ pub trait Instance: Send {
     /// See `prepare` in `wit/`.
     fn prepare(&mut self, call: u64) -> Result<Option<Finished>, Trap>;
     /// See `authenticate` in `wit/`.
-    fn authenticate(&mut self, chain: &[Vec<u8>]) -> Result<Vec<u8>, Trap>;
+    fn authenticate(&mut self, chain: &[Vec<u8>], ip: &str) -> Result<Vec<u8>, Trap>;
     /// See `start` in `wit/`.
     fn start(&mut self, call: u64, request: &Request) -> Result<Option<Finished>, Trap>;
     /// See `resume` in `wit/`.
@@ -213,9 +213,9 @@ impl Instance for Guest {
         Ok(service.call_prepare(store, call)?)
     }
 
-    fn authenticate(&mut self, chain: &[Vec<u8>]) -> Result<Vec<u8>, Trap> {
+    fn authenticate(&mut self, chain: &[Vec<u8>], ip: &str) -> Result<Vec<u8>, Trap> {
         let (store, service) = self.limited(CALL_LIMIT);
-        Ok(service.call_authenticate(store, chain)?)
+        Ok(service.call_authenticate(store, chain, ip)?)
     }
 
     fn start(&mut self, call: u64, request: &Request) -> Result<Option<Finished>, Trap> {

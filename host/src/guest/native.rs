@@ -8,7 +8,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use sealedge_component::configure;
 use sealedge_component::door::{self, Door};
 use sealedge_component::lent::{self, Lent};
-use sealedge_core::certificate::Principal;
+use sealedge_core::client::Client;
 use sealedge_core::config::{Config, Keystore};
 use sealedge_core::platform::{BodyError, System};
 use sealedge_core::response::{ContentType, Response};
@@ -91,19 +91,19 @@ impl Instance for Confined {
         Ok(self.0.door()?.prepare(call).map(finished))
     }
 
-    fn authenticate(&mut self, chain: &[Vec<u8>]) -> Result<Vec<u8>, Trap> {
-        Ok(Principal::of_chain(chain.iter().map(Vec::as_slice)).to_bytes())
+    fn authenticate(&mut self, chain: &[Vec<u8>], ip: &str) -> Result<Vec<u8>, Trap> {
+        Ok(Client::new(chain.iter().map(Vec::as_slice), ip).into_bytes())
     }
 
     fn start(&mut self, call: u64, what: &Request) -> Result<Option<Finished>, Trap> {
         let door = self.0.door()?;
         let request = service::Request {
-            method: what.method.clone(),
-            path: what.path.clone(),
-            ip: what.ip.clone(),
-            principal: Principal::from_bytes(&what.principal),
-            forwarded: what.forwarded.clone(),
+            line: what.line.clone(),
+            arrived: Time::from_nanos(what.arrived),
+            client: Client::from_bytes(what.client.clone()),
+            forwarded: what.forwarded.clone().unwrap_or_default(),
             body: match &what.body {
+                types::Body::None => service::Incoming::Whole(Vec::new()),
                 types::Body::Whole(body) => service::Incoming::Whole(body.clone()),
                 types::Body::Later => service::Incoming::Later(door.body(call)),
             },

@@ -12,6 +12,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use zeroize::Zeroizing;
 
 use crate::guest::types::{self, ContentType};
+use crate::guest::wall_clock;
 use crate::operation::PendingBody;
 use crate::pool::Pool;
 
@@ -25,10 +26,8 @@ const SOON: Duration = Duration::from_secs(1);
 pub struct Connection {
     /// The service.
     pub pool: Arc<Pool>,
-    /// What the connection's certificates say about the client.
-    pub principal: Vec<u8>,
-    /// The client's address, without its port.
-    pub ip: String,
+    /// Who is at its other end: what the service has said of it.
+    pub client: Vec<u8>,
     /// The header whose values the service wants to see.
     pub forwarded_header: Option<HeaderName>,
 }
@@ -39,22 +38,20 @@ pub async fn serve(
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
-    let forwarded = match &connection.forwarded_header {
-        Some(name) => {
-            let values = head.headers.get_all(name);
-            values
-                .iter()
-                .map(|value| value.as_bytes().to_vec())
-                .collect()
-        }
-        None => Vec::new(),
-    };
-    let (body, pending) = arrived(body).await;
+    let arrived = wall_clock();
+    let forwarded = connection
+        .forwarded_header
+        .as_ref()
+        .filter(|name| head.headers.contains_key(*name))
+        .map(|name| {
+            let values = head.headers.get_all(name).iter();
+            values.map(|value| value.as_bytes().to_vec()).collect()
+        });
+    let (body, pending) = received(body).await;
     let request = types::Request {
-        method: head.method.as_str().to_owned(),
-        path: head.uri.path().to_owned(),
-        ip: connection.ip.clone(),
-        principal: connection.principal.clone(),
+        line: [head.method.as_str(), " ", head.uri.path()].concat(),
+        arrived,
+        client: connection.client.clone(),
         forwarded,
         body,
     };
@@ -84,9 +81,9 @@ fn without_body(response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
 }
 
 /// The body, if it is small and comes soon; else what has come of it, and the rest to be read later.
-async fn arrived(mut body: Incoming) -> (types::Body, Option<PendingBody>) {
+async fn received(mut body: Incoming) -> (types::Body, Option<PendingBody>) {
     if body.is_end_stream() {
-        return (types::Body::Whole(Vec::new()), None);
+        return (types::Body::None, None);
     }
     let mut begun = Zeroizing::new(Vec::new());
     if body

@@ -374,13 +374,12 @@ async fn connect(
         .map(|certificate| certificate.to_vec())
         .collect();
     let is_http2 = session.alpn_protocol() == Some(b"h2");
-    let Ok(principal) = template.pool.authenticate(&chain) else {
+    let Ok(client) = template.pool.authenticate(&chain, &template.ip) else {
         return;
     };
     let connection = Arc::new(Connection {
         pool: template.pool,
-        principal,
-        ip: template.ip,
+        client,
         forwarded_header: template.forwarded_header,
     });
     let service = service_fn(move |request| http::serve(connection.clone(), request));

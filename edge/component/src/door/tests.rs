@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use sealedge_core::certificate::Principal;
+use sealedge_core::client::Client;
 use sealedge_core::config::{Supported, parse};
 use sealedge_core::crypto::RustCrypto;
 use sealedge_core::identity::Identity;
@@ -128,11 +129,12 @@ impl Stage {
         path: &str,
         body: Incoming<LentBody<Played>>,
     ) -> Option<Finished> {
+        let mut client = Principal::Client(ADMIN).to_bytes().to_vec();
+        client.extend_from_slice(b"127.0.0.1");
         let request = Request {
-            method: method.to_owned(),
-            path: path.to_owned(),
-            ip: "127.0.0.1".to_owned(),
-            principal: Principal::Client(ADMIN),
+            line: format!("{method} {path}"),
+            arrived: Time::from_nanos(self.host.now()),
+            client: Client::from_bytes(client),
             forwarded: Vec::new(),
             body,
         };

@@ -3,7 +3,6 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, Visitor};
-use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use super::Call;
@@ -46,12 +45,32 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
-/// Bytes to be written as padded standard base64.
-pub struct Encoded<'a>(pub &'a [u8]);
+/// An object of byte strings as JSON, each in padded standard base64.
+///
+/// Base64 has no character that JSON escapes, so this is written as it is: a serializer would look
+/// at each of them, and that for most of the answers that the service gives.
+pub(super) fn object(fields: &[(&'static str, &[u8])]) -> Zeroizing<Vec<u8>> {
+    let length = |(name, bytes): &(&str, &[u8])| name.len() + 8 + bytes.len().div_ceil(3) * 4;
+    let capacity = 2 + fields.iter().map(length).sum::<usize>();
+    // Large enough from the start: a buffer that grew would leave its old places behind.
+    let mut json = Zeroizing::new(Vec::with_capacity(capacity));
+    for (at, (name, bytes)) in fields.iter().enumerate() {
+        json.extend_from_slice(if at == 0 { b"{\"" } else { b",\"" });
+        json.extend_from_slice(name.as_bytes());
+        json.extend_from_slice(b"\":\"");
+        append_base64(&mut json, bytes);
+        json.push(b'"');
+    }
+    json.push(b'}');
+    json
+}
 
-impl Serialize for Encoded<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&Zeroizing::new(STANDARD.encode(self.0)))
+fn append_base64(to: &mut Vec<u8>, bytes: &[u8]) {
+    let start = to.len();
+    to.resize(start + bytes.len().div_ceil(3) * 4, 0);
+    if let Some(space) = to.get_mut(start..) {
+        // The space is just as long as it has to be.
+        let _ = STANDARD.encode_slice(bytes, space);
     }
 }
 

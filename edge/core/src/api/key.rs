@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::body::{self, Bytes, Encoded};
+use super::body::{self, Bytes};
 use super::{Call, json};
 use crate::crypto::{NotAuthentic, NotSealed};
 use crate::error::{Action, Error, Kind};
@@ -125,12 +125,6 @@ struct Generate {
     context: Bytes,
 }
 
-#[derive(Serialize)]
-struct Dek<'a> {
-    plaintext: Encoded<'a>,
-    ciphertext: Encoded<'a>,
-}
-
 pub async fn generate<P: Platform>(
     service: &Service<P>,
     call: Call<'_, P::Body>,
@@ -142,10 +136,10 @@ pub async fn generate<P: Platform>(
     let dek = key
         .generate(service.platform.crypto(), &mut random, &request.context.0)
         .map_err(too_long)?;
-    json(&Dek {
-        plaintext: Encoded(dek.plaintext.expose()),
-        ciphertext: Encoded(&dek.ciphertext),
-    })
+    Ok(Response::json(body::object(&[
+        ("plaintext", dek.plaintext.expose()),
+        ("ciphertext", &dek.ciphertext),
+    ])))
 }
 
 #[derive(Deserialize)]
@@ -154,11 +148,6 @@ struct Encrypt {
     plaintext: Bytes,
     #[serde(default)]
     context: Bytes,
-}
-
-#[derive(Serialize)]
-struct Ciphertext<'a> {
-    ciphertext: Encoded<'a>,
 }
 
 pub async fn encrypt<P: Platform>(
@@ -178,9 +167,7 @@ pub async fn encrypt<P: Platform>(
             &request.context.0,
         )
         .map_err(too_long)?;
-    json(&Ciphertext {
-        ciphertext: Encoded(&ciphertext),
-    })
+    Ok(Response::json(body::object(&[("ciphertext", &ciphertext)])))
 }
 
 #[derive(Deserialize)]
@@ -189,11 +176,6 @@ struct Decrypt {
     ciphertext: Bytes,
     #[serde(default)]
     context: Bytes,
-}
-
-#[derive(Serialize)]
-struct Plaintext<'a> {
-    plaintext: Encoded<'a>,
 }
 
 pub async fn decrypt<P: Platform>(
@@ -210,20 +192,13 @@ pub async fn decrypt<P: Platform>(
             &request.context.0,
         )
         .map_err(|NotAuthentic| Error::NotAuthentic)?;
-    json(&Plaintext {
-        plaintext: Encoded(&plaintext),
-    })
+    Ok(Response::json(body::object(&[("plaintext", &plaintext)])))
 }
 
 #[derive(Deserialize)]
 struct Hmac {
     #[serde(default)]
     message: Bytes,
-}
-
-#[derive(Serialize)]
-struct Sum<'a> {
-    hmac: Encoded<'a>,
 }
 
 pub async fn hmac<P: Platform>(
@@ -236,9 +211,7 @@ pub async fn hmac<P: Platform>(
     let sum = key
         .hmac(service.platform.crypto(), &request.message.0)
         .map_err(Error::NoHmac)?;
-    json(&Sum {
-        hmac: Encoded(&sum),
-    })
+    Ok(Response::json(body::object(&[("hmac", &sum)])))
 }
 
 fn name(argument: &str) -> Result<Name, Error> {

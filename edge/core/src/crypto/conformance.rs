@@ -47,6 +47,29 @@ const SIZES: [(usize, usize); 14] = [
     (1 << 17, 70_000),
 ];
 
+/// What is sealed under a derived key is what is sealed under the HMAC of the IV.
+fn same_derived(
+    crypto: &dyn Crypto,
+    key: &[u8; 32],
+    nonce: &[u8; 12],
+    aad: &[u8],
+    plaintext: &[u8],
+) {
+    let iv = [0x5a; 16];
+    let mut ours = plaintext.to_vec();
+    let subkey = RustCrypto.hmac_sha256(key, &iv);
+    let sealed = RustCrypto.aes256_gcm_seal(&subkey, nonce, aad, &mut ours);
+    assert_eq!(sealed, Ok(()));
+
+    let mut theirs = plaintext.to_vec();
+    let sealed = crypto.derive_and_seal(key, &iv, nonce, aad, &mut theirs);
+    assert_eq!((sealed, &theirs), (Ok(()), &ours));
+    let opened = crypto.derive_and_open(key, &iv, nonce, aad, &mut theirs);
+    assert_eq!((opened, theirs.as_slice()), (Ok(()), plaintext));
+    let opened = crypto.derive_and_open(key, &[0; 16], nonce, aad, &mut ours);
+    assert_eq!((opened, ours.is_empty()), (Err(NotAuthentic), true));
+}
+
 fn same_ciphertext(
     crypto: &dyn Crypto,
     key: &[u8; 32],
@@ -71,6 +94,8 @@ fn same_ciphertext(
     assert_eq!(crypto.aes256_gcm_open(key, nonce, aad, &mut theirs), Ok(()));
     assert_eq!(theirs, plaintext, "plaintext of {length} bytes");
     assert_eq!(theirs.as_ptr(), place, "opening moved the buffer");
+
+    same_derived(crypto, key, nonce, aad, plaintext);
 
     for at in [0, length / 2, length, length + TAG_LENGTH - 1] {
         let mut changed = ours.clone();

@@ -34,10 +34,13 @@ impl Cipher {
         context: &[u8],
         buffer: &mut Vec<u8>,
     ) -> Result<(), NotSealed> {
-        let subkey = self.subkey(crypto, secret, &salt.iv);
+        let (key, Salt { iv, nonce }) = (secret.expose(), salt);
         match self {
-            Self::Aes256 => crypto.aes256_gcm_seal(&subkey, &salt.nonce, context, buffer),
-            Self::ChaCha20 => chacha20_poly1305_seal(&subkey, &salt.nonce, context, buffer),
+            Self::Aes256 => crypto.derive_and_seal(key, iv, nonce, context, buffer),
+            Self::ChaCha20 => {
+                let subkey = Zeroizing::new(hchacha20(key, iv));
+                chacha20_poly1305_seal(&subkey, nonce, context, buffer)
+            }
         }
     }
 
@@ -50,18 +53,14 @@ impl Cipher {
         context: &[u8],
         buffer: &mut Vec<u8>,
     ) -> Result<(), NotAuthentic> {
-        let subkey = self.subkey(crypto, secret, &salt.iv);
+        let (key, Salt { iv, nonce }) = (secret.expose(), salt);
         match self {
-            Self::Aes256 => crypto.aes256_gcm_open(&subkey, &salt.nonce, context, buffer),
-            Self::ChaCha20 => chacha20_poly1305_open(&subkey, &salt.nonce, context, buffer),
+            Self::Aes256 => crypto.derive_and_open(key, iv, nonce, context, buffer),
+            Self::ChaCha20 => {
+                let subkey = Zeroizing::new(hchacha20(key, iv));
+                chacha20_poly1305_open(&subkey, nonce, context, buffer)
+            }
         }
-    }
-
-    fn subkey(self, crypto: &dyn Crypto, secret: &Secret, iv: &[u8; 16]) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(match self {
-            Self::Aes256 => crypto.hmac_sha256(secret.expose(), iv),
-            Self::ChaCha20 => hchacha20(secret.expose(), iv),
-        })
     }
 }
 

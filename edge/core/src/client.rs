@@ -1,0 +1,66 @@
+//! Who is at the other end of a connection.
+
+use crate::certificate::Principal;
+
+/// A connection's client. It is worked out once, kept by the door with the connection, and handed in
+/// with each request: so it is one string of bytes, which crosses into a component at the least cost.
+pub struct Client(Vec<u8>);
+
+impl Client {
+    /// The client with these certificates (see [`Principal::of_chain`]) and this address.
+    pub fn new<'a>(chain: impl IntoIterator<Item = &'a [u8]>, ip: &str) -> Self {
+        let mut bytes = Principal::of_chain(chain).to_bytes().to_vec();
+        bytes.extend_from_slice(ip.as_bytes());
+        Self(bytes)
+    }
+
+    /// The client that [`Client::into_bytes`] wrote.
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The client as bytes, which only this module understands.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    /// What its certificates say.
+    pub fn principal(&self) -> Principal {
+        match self.0.split_first_chunk() {
+            Some((principal, _)) => Principal::from_bytes(principal),
+            None => Principal::Unreadable,
+        }
+    }
+
+    /// Its address, without the port.
+    pub fn ip(&self) -> &str {
+        let ip = self.0.get(Principal::LENGTH..).unwrap_or_default();
+        std::str::from_utf8(ip).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_was_written_is_read() {
+        let client = Client::new([], "2001:db8::1");
+        let client = Client::from_bytes(client.into_bytes());
+        assert_eq!(client.principal(), Principal::Nobody);
+        assert_eq!(client.ip(), "2001:db8::1");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_some_client(bytes: Vec<u8>) {
+            let client = Client::from_bytes(bytes.clone());
+            if let Principal::Client(identity) = client.principal() {
+                prop_assert!(bytes.len() >= Principal::LENGTH);
+                prop_assert_eq!(&bytes[1..Principal::LENGTH], identity.as_bytes());
+            }
+            let _ = client.ip();
+        }
+    }
+}
