@@ -1,10 +1,10 @@
 //! The route table: one line for each part of the API.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
+use rustc_hash::FxHashMap;
 
 /// What a route does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,13 +152,13 @@ pub fn configurable() -> [(&'static str, bool); ROUTES.len()] {
 
 /// Finds the route of a path in constant time.
 pub struct Router {
-    routes: HashMap<&'static str, Route>,
+    routes: FxHashMap<&'static str, Route>,
 }
 
 impl Router {
     /// A router over a table, which may differ from [`ROUTES`] in what the configuration can change.
     pub fn new(table: impl IntoIterator<Item = Route>) -> Self {
-        let mut routes = HashMap::new();
+        let mut routes = FxHashMap::default();
         for route in table {
             routes.insert(route.path, route);
         }
@@ -197,6 +197,9 @@ fn split_argument(path: &str) -> Option<(&str, &str)> {
 /// `None` if an encoding is broken or is no UTF-8.
 pub fn canonical(path: &str) -> Option<Cow<'_, str>> {
     let path = decode(path)?;
+    if !path.ends_with("/list") {
+        return Some(path);
+    }
     let listing = ROUTES
         .iter()
         .find(|route| route.is_listing() && route.configured_as() == path);
