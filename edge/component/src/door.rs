@@ -19,7 +19,7 @@ use sealedge_core::response::Response;
 use sealedge_core::service::{Request, Service};
 use sealedge_core::store::{Store, StoreError};
 use sealedge_core::time::Time;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::lent::{Lent, Operation, Outcome};
 
@@ -385,17 +385,17 @@ impl Entropy {
         if self.stock.len() < buffer.len() {
             self.stock = Zeroizing::new(lent.random(STOCK.max(buffer.len())));
         }
-        let Some(start) = self.stock.len().checked_sub(buffer.len()) else {
+        let left = self.stock.len().checked_sub(buffer.len());
+        let Some((left, taken)) = left.and_then(|left| self.stock.split_at_mut_checked(left))
+        else {
             // A host that gives less than was asked for must not make keys of zeros.
             std::process::abort();
         };
-        for (to, from) in buffer.iter_mut().zip(self.stock.iter().skip(start)) {
-            *to = *from;
+        for (to, from) in buffer.iter_mut().zip(taken) {
+            // Nothing that was handed out stays behind.
+            *to = std::mem::take(from);
         }
-        // Nothing that was handed out stays behind.
-        if let Some(used) = self.stock.get_mut(start..) {
-            used.zeroize();
-        }
-        self.stock.truncate(start);
+        let left = left.len();
+        self.stock.truncate(left);
     }
 }

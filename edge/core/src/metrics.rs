@@ -38,13 +38,10 @@ impl Counters {
         // Additions wrap, so that a request may begin in one reading and end in the next.
         self.add(ACTIVE, u64::MAX);
         self.add(position(status), 1);
-        let slot =
-            BUCKETS.partition_point(|bound| Duration::from_millis((*bound).into()) < duration);
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let slot = BUCKETS.partition_point(|bound| u64::from(*bound) * 1_000_000 < nanos);
         self.add(TIMES + slot, 1);
-        self.add(
-            TIME_SUM,
-            u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX),
-        );
+        self.add(TIME_SUM, nanos);
     }
 
     /// A record went to the audit log.

@@ -111,14 +111,11 @@ impl Salt {
     /// Bytes of the IV and the nonce together.
     pub const LENGTH: usize = 28;
 
-    /// A new salt from one draw of randomness.
+    /// A new salt.
     pub fn random(random: &mut crate::crypto::Random<'_>) -> Self {
-        let mut bytes = [0; Self::LENGTH];
-        random(&mut bytes);
         let mut salt = Self::default();
-        for (to, from) in salt.iv.iter_mut().chain(&mut salt.nonce).zip(bytes) {
-            *to = from;
-        }
+        random(&mut salt.iv);
+        random(&mut salt.nonce);
         salt
     }
 }
