@@ -1,75 +1,170 @@
 //! CPU time of one `start` of a cached `generate`, without the server around it: as a component and
-//! natively. Steadier than whole requests when the machine is busy: for work on the service itself.
+//! natively; with one key and one policy, and with very many. Steadier than whole requests when the
+//! machine is busy: for work on the service itself.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
     reason = "a benchmark stops at what it did not expect"
 )]
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use sealedge::guest::types::{Body, Finished, Operation, Outcome, Request};
 use sealedge::guest::{GUEST, Instance, Machine, load, native, wall_clock};
+use sealedge::pool::Factory;
 use sealedge_core::key::Key;
 use sealedge_tests::client::{Credentials, recorded};
 
 /// Calls in a round.
-const CALLS: u64 = 100_000;
+const CALLS: usize = 100_000;
+
+/// Rounds of each; the median counts.
+const ROUNDS: usize = 5;
+
+/// What the service has to find its way in.
+struct Scene {
+    name: &'static str,
+    keys: usize,
+    policies: usize,
+    rules: usize,
+}
+
+const SCENES: [Scene; 3] = [
+    Scene {
+        name: "1 key, 1 policy of 4 rules",
+        keys: 1,
+        policies: 1,
+        rules: 4,
+    },
+    Scene {
+        name: "100,000 cached keys",
+        keys: 100_000,
+        policies: 1,
+        rules: 4,
+    },
+    Scene {
+        name: "10,000 policies of 100 rules",
+        keys: 1,
+        policies: 10_000,
+        rules: 100,
+    },
+];
 
 fn main() {
     let machine = Arc::new(Machine::new().unwrap());
-    let mut services = [
+    let services: [(&str, Factory); 2] = [
         ("sealedge", load(GUEST, machine.clone()).unwrap()),
         ("native", native::factory(machine)),
-    ]
-    .map(|(name, make)| (name, make().unwrap()));
-    let requests = services
-        .each_mut()
-        .map(|(_, instance)| prepare(&mut **instance));
-    for _ in 0..5 {
-        for ((name, instance), request) in services.iter_mut().zip(&requests) {
-            let begin = cpu();
-            for call in 0..CALLS {
-                assert!(matches!(
-                    instance.start(call, request).unwrap(),
-                    Some(Finished::Response(response)) if response.status == 200
-                ));
-                assert!(instance.begun().is_empty());
+    ];
+    println!("| | {} |", SCENES.map(|scene| scene.name).join(" | "));
+    println!("|---|---|---|---|");
+    for (name, make) in services {
+        let mut services = SCENES.map(|scene| Prepared::new(&make, &scene));
+        let mut rounds = SCENES.map(|_| Vec::new());
+        for _ in 0..ROUNDS {
+            // In turns, since the machine may change meanwhile.
+            for (service, rounds) in services.iter_mut().zip(&mut rounds) {
+                rounds.push(service.round());
             }
-            print!("{name} {} ns  ", (cpu() - begin) / CALLS);
         }
-        println!();
+        let medians = rounds.map(median);
+        let cells = medians.map(|nanos| format!("{nanos} ns ({:.2})", ratio(nanos, medians[0])));
+        println!("| {name} | {} |", cells.join(" | "));
     }
 }
 
-/// Configures an instance and fills its cache; the request to be served.
-fn prepare(instance: &mut dyn Instance) -> Request {
-    let client = recorded("app");
-    let config = format!(
-        "version: v1
+fn median(mut rounds: Vec<u64>) -> u64 {
+    rounds.sort_unstable();
+    rounds[rounds.len() / 2]
+}
+
+fn ratio(of: u64, to: u64) -> f64 {
+    of as f64 / to as f64
+}
+
+/// An instance whose cache is full, and the requests that it is to serve.
+struct Prepared {
+    instance: Box<dyn Instance>,
+    requests: Vec<Request>,
+}
+
+impl Prepared {
+    fn new(make: &Factory, scene: &Scene) -> Self {
+        let mut instance = make().unwrap();
+        let client = recorded("app");
+        let configured = instance.configure(&document(scene, &client.identity().to_string()));
+        configured.unwrap().unwrap();
+        let chain = Credentials::of(&client).chain;
+        let chain: Vec<Vec<u8>> = chain.iter().map(|it| it.to_vec()).collect();
+        let client = instance.authenticate(&chain, "127.0.0.1").unwrap();
+        let request = |key| Request {
+            line: format!("POST /v1/key/generate/bench-{key}"),
+            arrived: wall_clock(),
+            client: client.clone(),
+            forwarded: None,
+            body: Body::None,
+        };
+        let requests: Vec<Request> = (0..scene.keys).map(request).collect();
+        for request in &requests {
+            fill_cache(&mut *instance, request);
+        }
+        Self { instance, requests }
+    }
+
+    /// CPU time of a call in nanoseconds. The keys are asked for in no order that helps.
+    fn round(&mut self) -> u64 {
+        const STRIDE: usize = 7919;
+        let begin = cpu();
+        for call in 0..CALLS {
+            let request = &self.requests[call * STRIDE % self.requests.len()];
+            assert!(matches!(
+                self.instance.start(call as u64, request).unwrap(),
+                Some(Finished::Response(response)) if response.status == 200
+            ));
+            assert!(self.instance.begun().is_empty());
+        }
+        (cpu() - begin) / CALLS as u64
+    }
+}
+
+fn document(scene: &Scene, client: &str) -> String {
+    let mut text = "version: v1
 address: 127.0.0.1:0
-tls: {{key: a, cert: b}}
-admin: {{identity: disabled}}
+tls: {key: a, cert: b}
+admin: {identity: disabled}
+keystore: {mem: {}}
 policy:
-  bench:
-    allow: [/v1/key/generate/bench*, /v1/key/decrypt/bench*, /v1/status]
+"
+    .to_owned();
+    for policy in 0..scene.policies {
+        write!(
+            text,
+            "  policy-{policy}:
     deny: [/v1/key/generate/bench-internal*]
-    identities: [{}]
-keystore: {{mem: {{}}}}
-",
-        client.identity()
-    );
-    instance.configure(&config).unwrap().unwrap();
-    let chain = Credentials::of(&client).chain;
-    let chain: Vec<Vec<u8>> = chain.iter().map(|it| it.to_vec()).collect();
-    let request = Request {
-        line: "POST /v1/key/generate/bench-key".into(),
-        arrived: wall_clock(),
-        client: instance.authenticate(&chain, "127.0.0.1").unwrap(),
-        forwarded: None,
-        body: Body::None,
-    };
-    assert!(instance.start(0, &request).unwrap().is_none());
+    allow:
+    - /v1/key/generate/bench*
+    - /v1/status
+"
+        )
+        .unwrap();
+        for rule in 3..scene.rules {
+            writeln!(text, "    - /v1/key/encrypt/{policy}-{rule}*").unwrap();
+        }
+        // The client's is one in the middle.
+        let identity = if policy == scene.policies / 2 {
+            client.to_owned()
+        } else {
+            format!("{policy:064x}")
+        };
+        writeln!(text, "    identities: [{identity}]").unwrap();
+    }
+    text
+}
+
+/// Lets the instance read the key that a request wants.
+fn fill_cache(instance: &mut dyn Instance, request: &Request) {
+    assert!(instance.start(0, request).unwrap().is_none());
     let begun = instance.begun();
     let io = begun
         .iter()
@@ -80,7 +175,6 @@ keystore: {{mem: {{}}}}
     let key = Key::create(&mut random, jiff::Timestamp::now(), None);
     let value = Outcome::Value(key.to_stored().as_bytes().to_vec());
     instance.resume(io, &value).unwrap().unwrap();
-    request
 }
 
 /// CPU time of this thread in nanoseconds.

@@ -1,10 +1,14 @@
 //! Keys that were read from the store, kept in this instance's memory.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::rc::Rc;
 
+use siphasher::sip::SipHasher13;
+
 use crate::config::CacheExpiry;
+use crate::crypto::Random;
 use crate::key::Key;
 use crate::name::Name;
 use crate::time::Time;
@@ -12,7 +16,7 @@ use crate::time::Time;
 /// The cache of one instance. Only what exists is kept: a negative answer never is.
 pub struct Cache {
     expiry: CacheExpiry,
-    entries: RefCell<BTreeMap<Name, Entry>>,
+    entries: RefCell<HashMap<Name, Entry, Seed>>,
     generation: Cell<Generation>,
 }
 
@@ -23,16 +27,38 @@ struct Entry {
     used: Cell<Time>,
 }
 
+/// What names are hashed with. Clients choose names, so none may know it: else they could choose
+/// such as collide. WebAssembly has no random seed of its own.
+#[derive(Clone, Copy)]
+pub struct Seed([u8; 16]);
+
+impl Seed {
+    /// A random seed.
+    pub fn random(random: &mut Random<'_>) -> Self {
+        let mut seed = [0; 16];
+        random(&mut seed);
+        Self(seed)
+    }
+}
+
+impl BuildHasher for Seed {
+    type Hasher = SipHasher13;
+
+    fn build_hasher(&self) -> SipHasher13 {
+        SipHasher13::new_with_key(&self.0)
+    }
+}
+
 /// Counts the invalidations that this instance was told of.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Generation(u64);
 
 impl Cache {
-    /// An empty cache.
-    pub fn new(expiry: CacheExpiry) -> Self {
+    /// An empty cache. The seed has to be random.
+    pub fn new(expiry: CacheExpiry, seed: Seed) -> Self {
         Self {
             expiry,
-            entries: RefCell::default(),
+            entries: RefCell::new(HashMap::with_hasher(seed)),
             generation: Cell::new(Generation(0)),
         }
     }
@@ -121,11 +147,12 @@ mod tests {
 
     fn cache(any: u64, unused: u64, offline: u64) -> Cache {
         let [any, unused, offline] = [any, unused, offline].map(Duration::from_secs);
-        Cache::new(CacheExpiry {
+        let expiry = CacheExpiry {
             any,
             unused,
             offline,
-        })
+        };
+        Cache::new(expiry, Seed([7; 16]))
     }
 
     fn key() -> Rc<Key> {

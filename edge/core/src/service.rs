@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::api::{self, Call};
 use crate::audit;
-use crate::cache::Cache;
+use crate::cache::{Cache, Seed};
 use crate::certificate::{self, Principal};
 use crate::client::Client;
 use crate::config::{ApiSettings, Config, LogSettings};
@@ -74,6 +74,8 @@ impl<P: Platform> Service<P> {
                 None => route,
             })
             .collect();
+        let seed = Seed::random(&mut |buffer| platform.random(buffer));
+        let cache = Cache::new(config.cache, seed);
         let has_proxies = !config.tls.proxies.is_empty();
         Self {
             platform,
@@ -86,7 +88,7 @@ impl<P: Platform> Service<P> {
             proxies: config.tls.proxies,
             keys: config.keys,
             log: config.log,
-            cache: Cache::new(config.cache),
+            cache,
         }
     }
 

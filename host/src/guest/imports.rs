@@ -13,8 +13,8 @@ use super::machine::Machine;
 use super::types::{self, Operation};
 
 /// How much memory an instance may take, in bytes: it has room for hundreds of thousands of keys,
-/// and for far more policies than anybody has written.
-const MEMORY_LIMIT: usize = 256 << 20;
+/// and for a configuration with a million rules, which needs half of it while it is read.
+const MEMORY_LIMIT: usize = 512 << 20;
 
 /// The host, seen from one instance.
 pub struct Imports {

@@ -166,7 +166,7 @@ async fn a_guest_that_hoards_memory_is_stopped() {
         assert_lost(&client.call("GET", "/fault/memory", Value::Null).await);
         assert_eq!(generate(&mut client, "sound").await.status, 200);
     }
-    // An instance may have 256 MiB; those of the instances that died are given back.
+    // An instance may have 512 MiB; those of the instances that died are given back.
     let (peak, now) = (server.figure("VmHWM"), server.figure("VmRSS"));
     assert!(peak < 512 << 10, "{peak} KiB at the most");
     assert!(now < 200 << 10, "{now} KiB after all");
