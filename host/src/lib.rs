@@ -10,6 +10,7 @@ use store::{KeyStore, MemStore};
 
 pub mod cli;
 pub mod guest;
+mod memory;
 pub mod operation;
 pub mod pool;
 pub mod private_key;
@@ -26,6 +27,8 @@ pub struct Parts {
     pub service: fn(Arc<Machine>) -> wasmtime::Result<Factory>,
     /// Makes the key store that lives as long as the process.
     pub memory_store: fn() -> Arc<dyn KeyStore>,
+    /// Whether other programs may look into this one's memory, as tests do.
+    pub inspectable: bool,
 }
 
 /// Runs the program with the arguments, environment and standard streams of this process.
@@ -33,6 +36,7 @@ pub fn main() -> ExitCode {
     cli::main(Parts {
         service: |machine| guest::load(guest::GUEST, machine),
         memory_store: || Arc::new(MemStore::new()),
+        inspectable: false,
     })
 }
 
@@ -42,6 +46,7 @@ pub fn main_with_faults() -> ExitCode {
     cli::main(Parts {
         service: |machine| guest::load(guest::GUEST_WITH_FAULTS, machine),
         memory_store: || Arc::new(store::faults::Faulty::new(MemStore::new())),
+        inspectable: true,
     })
 }
 
@@ -51,5 +56,6 @@ pub fn main_native() -> ExitCode {
     cli::main(Parts {
         service: |machine| Ok(guest::native::factory(machine)),
         memory_store: || Arc::new(MemStore::new()),
+        inspectable: false,
     })
 }
