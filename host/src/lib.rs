@@ -1,5 +1,5 @@
 //! The native server of sealedge: TLS, HTTP, key stores and the command line around the WebAssembly guest.
-#![deny(unsafe_code)] // but for the one place that loads the guest's code, and the benchmark's `guest::native`
+#![deny(unsafe_code)] // but for the allocator, the one place that loads the guest's code, and the benchmark's `guest::native`
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,6 +8,8 @@ use guest::Machine;
 use pool::Factory;
 use store::{KeyStore, MemStore};
 
+#[expect(unsafe_code, reason = "an allocator is made of raw memory")]
+mod allocator;
 pub mod cli;
 pub mod guest;
 mod memory;
@@ -16,9 +18,6 @@ pub mod pool;
 pub mod private_key;
 pub mod server;
 pub mod store;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What a program is put together from.
 #[derive(Clone, Copy)]

@@ -3,5 +3,6 @@
 
 pub mod authority;
 pub mod client;
+pub mod memory;
 pub mod raw;
 pub mod server;

@@ -17,6 +17,8 @@ mod faults;
 mod go_sdk;
 #[path = "suite/listing.rs"]
 mod listing;
+#[path = "suite/memory.rs"]
+mod memory;
 #[path = "suite/parity.rs"]
 mod parity;
 #[path = "suite/paths.rs"]
