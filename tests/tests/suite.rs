@@ -15,6 +15,8 @@ mod dev;
 mod faults;
 #[path = "suite/go_sdk.rs"]
 mod go_sdk;
+#[path = "suite/history.rs"]
+mod history;
 #[path = "suite/listing.rs"]
 mod listing;
 #[path = "suite/memory.rs"]
