@@ -9,6 +9,8 @@ mod cache;
 mod changes;
 #[path = "suite/commands.rs"]
 mod commands;
+#[path = "suite/crash.rs"]
+mod crash;
 #[path = "suite/dev.rs"]
 mod dev;
 #[path = "suite/faults.rs"]
