@@ -1,5 +1,5 @@
 //! The native server of sealedge: TLS, HTTP, key stores and the command line around the WebAssembly guest.
-#![deny(unsafe_code)] // but for the one place that loads the guest's code, and the benchmark's `guest::native`
+#![deny(unsafe_code)] // but for the allocator, the one place that loads the guest's code, and the benchmark's `guest::native`
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,16 +8,16 @@ use guest::Machine;
 use pool::Factory;
 use store::{KeyStore, MemStore};
 
+#[expect(unsafe_code, reason = "an allocator is made of raw memory")]
+mod allocator;
 pub mod cli;
 pub mod guest;
+mod memory;
 pub mod operation;
 pub mod pool;
 pub mod private_key;
 pub mod server;
 pub mod store;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What a program is put together from.
 #[derive(Clone, Copy)]
@@ -26,6 +26,8 @@ pub struct Parts {
     pub service: fn(Arc<Machine>) -> wasmtime::Result<Factory>,
     /// Makes the key store that lives as long as the process.
     pub memory_store: fn() -> Arc<dyn KeyStore>,
+    /// Whether other programs may look into this one's memory, as tests do.
+    pub inspectable: bool,
 }
 
 /// Runs the program with the arguments, environment and standard streams of this process.
@@ -33,6 +35,7 @@ pub fn main() -> ExitCode {
     cli::main(Parts {
         service: |machine| guest::load(guest::GUEST, machine),
         memory_store: || Arc::new(MemStore::new()),
+        inspectable: false,
     })
 }
 
@@ -42,6 +45,7 @@ pub fn main_with_faults() -> ExitCode {
     cli::main(Parts {
         service: |machine| guest::load(guest::GUEST_WITH_FAULTS, machine),
         memory_store: || Arc::new(store::faults::Faulty::new(MemStore::new())),
+        inspectable: true,
     })
 }
 
@@ -51,5 +55,6 @@ pub fn main_native() -> ExitCode {
     cli::main(Parts {
         service: |machine| Ok(guest::native::factory(machine)),
         memory_store: || Arc::new(MemStore::new()),
+        inspectable: false,
     })
 }

@@ -3,5 +3,7 @@
 
 pub mod authority;
 pub mod client;
+pub mod history;
+pub mod memory;
 pub mod raw;
 pub mod server;

@@ -9,14 +9,20 @@ mod cache;
 mod changes;
 #[path = "suite/commands.rs"]
 mod commands;
+#[path = "suite/crash.rs"]
+mod crash;
 #[path = "suite/dev.rs"]
 mod dev;
 #[path = "suite/faults.rs"]
 mod faults;
 #[path = "suite/go_sdk.rs"]
 mod go_sdk;
+#[path = "suite/history.rs"]
+mod history;
 #[path = "suite/listing.rs"]
 mod listing;
+#[path = "suite/memory.rs"]
+mod memory;
 #[path = "suite/parity.rs"]
 mod parity;
 #[path = "suite/paths.rs"]

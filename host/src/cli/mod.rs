@@ -24,7 +24,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ColorChoice, Parser, Subcommand};
 
-use crate::Parts;
+use crate::{Parts, memory};
 use error::Error;
 
 /// A key encryption service for the edge, and its client.
@@ -76,6 +76,12 @@ struct Common {
 
 /// Runs the command that this process was started with.
 pub fn main(parts: Parts) -> ExitCode {
+    if !parts.inspectable
+        && let Err(reason) = memory::forbid_dumps()
+    {
+        eprintln!("error: can't turn core dumps off, which would hold keys: {reason}");
+        return ExitCode::FAILURE;
+    }
     let command = Arguments::parse().command;
     let (result, common) = match command {
         Command::Server(it) => return crate::server::run(&it, parts),

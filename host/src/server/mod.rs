@@ -28,6 +28,7 @@ use crate::Parts;
 use crate::cli::server::ServerOptions;
 use crate::guest::Machine;
 use crate::guest::types::{Settings, Store};
+use crate::memory;
 use crate::operation::Operations;
 use crate::pool::{self, Pool};
 use crate::store::{FsStore, KeyStore};
@@ -107,6 +108,9 @@ impl std::error::Error for StartError {}
 
 /// Runs a server of these parts until it is told to stop.
 pub fn run(options: &ServerOptions, parts: Parts) -> ExitCode {
+    if let Some(warning) = memory::keep_from_swap() {
+        say(&format!("warning: {warning}"));
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();

@@ -86,10 +86,8 @@ pub(super) fn write(key: &Key) -> Zeroizing<String> {
         created_by: key.created_by.as_deref().unwrap_or_default().to_owned(),
     };
     let bytes = Zeroizing::new(stored.encode_to_vec());
-    let length = bytes.len().div_ceil(3) * 4;
-    let mut text = Zeroizing::new(String::with_capacity(length));
-    STANDARD.encode_string(&*bytes, &mut text);
-    text
+    // Not `encode_string`, which goes through a buffer on the stack and leaves it there.
+    Zeroizing::new(STANDARD.encode(&*bytes))
 }
 
 pub(super) fn read(value: &[u8]) -> Result<Key, CorruptKey> {
