@@ -13,7 +13,7 @@ use super::machine::Machine;
 use super::types::{self, Operation};
 
 /// How much memory an instance may take, in bytes: it has room for hundreds of thousands of keys,
-/// and for a configuration with a million rules, which needs half of it while it is read.
+/// and for a configuration with a million rules, for which half of this is too little.
 const MEMORY_LIMIT: usize = 512 << 20;
 
 /// The host, seen from one instance.
