@@ -66,7 +66,7 @@ keystore: {{mem: {{}}}}
         method: "POST".into(),
         path: "/v1/key/generate/bench-key".into(),
         ip: "127.0.0.1".into(),
-        principal: instance.authenticate(&chain).unwrap(),
+        principal: instance.authenticate(&chain, true).unwrap(),
         forwarded: Vec::new(),
         body: Body::Whole(Vec::new()),
     };

@@ -12,7 +12,12 @@ use crate::time::Time;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Principal {
     /// One certificate: this client.
-    Client(Identity),
+    Client {
+        /// Who it is.
+        identity: Identity,
+        /// The first moment at which its certificate is not valid any more.
+        expires: Time,
+    },
     /// No certificate, or only those of authorities.
     Nobody,
     /// More than one certificate that is no authority's.
@@ -21,6 +26,8 @@ pub enum Principal {
     NotFirst,
     /// One of them is no certificate.
     Unreadable,
+    /// A client whose certificate was trusted when its connection began, and is not any more.
+    Untrusted,
 }
 
 impl Principal {
@@ -28,8 +35,9 @@ impl Principal {
     /// of which the first one's key has signed the handshake.
     ///
     /// Authorities' certificates are skipped; exactly one other must remain, and be the first:
-    /// else anybody could send another's certificate behind one of their own.
-    pub fn of_chain<'a>(chain: impl IntoIterator<Item = &'a [u8]>) -> Self {
+    /// else anybody could send another's certificate behind one of their own. That client is not
+    /// `trusted` if the platform would refuse these certificates in a handshake now.
+    pub fn of_chain<'a>(chain: impl IntoIterator<Item = &'a [u8]>, trusted: bool) -> Self {
         let mut found = Self::Nobody;
         for (position, der) in chain.into_iter().enumerate() {
             let Some(certificate) = parse(der) else {
@@ -39,22 +47,31 @@ impl Principal {
                 continue;
             }
             found = match found {
-                Self::Nobody if position == 0 => Self::Client(identity(&certificate)),
+                Self::Nobody if position == 0 => Self::Client {
+                    identity: identity(&certificate),
+                    expires: expiry(&certificate),
+                },
                 Self::Nobody => Self::NotFirst,
                 _ => return Self::Several,
             };
         }
-        found
+        match found {
+            Self::Client { .. } if !trusted => Self::Untrusted,
+            found => found,
+        }
     }
 
     /// The principal as bytes that a door can keep with a connection.
     pub fn to_bytes(self) -> Vec<u8> {
         match self {
-            Self::Client(identity) => identity.as_bytes().to_vec(),
+            Self::Client { identity, expires } => {
+                [&identity.as_bytes()[..], &expires.as_nanos().to_le_bytes()].concat()
+            }
             Self::Nobody => vec![0],
             Self::Several => vec![1],
             Self::NotFirst => vec![2],
             Self::Unreadable => vec![3],
+            Self::Untrusted => vec![4],
         }
     }
 
@@ -64,10 +81,18 @@ impl Principal {
             [0] => Self::Nobody,
             [1] => Self::Several,
             [2] => Self::NotFirst,
-            _ => bytes.try_into().map_or(Self::Unreadable, |hash| {
-                Self::Client(Identity::from_bytes(hash))
-            }),
+            [4] => Self::Untrusted,
+            _ => Self::client_from(bytes).unwrap_or(Self::Unreadable),
         }
+    }
+
+    fn client_from(bytes: &[u8]) -> Option<Self> {
+        let (identity, expires) = bytes.split_first_chunk()?;
+        let expires = u64::from_le_bytes(expires.try_into().ok()?);
+        Some(Self::Client {
+            identity: Identity::from_bytes(*identity),
+            expires: Time::from_nanos(expires),
+        })
     }
 }
 
@@ -123,6 +148,13 @@ fn identity(certificate: &X509Certificate<'_>) -> Identity {
     Identity::of_public_key(certificate.public_key().raw)
 }
 
+/// The first moment after the certificate's validity, which has whole seconds (RFC 5280, 4.1.2.5).
+fn expiry(certificate: &X509Certificate<'_>) -> Time {
+    let last = certificate.validity().not_after.timestamp();
+    let seconds = u64::try_from(last.saturating_add(1)).unwrap_or_default();
+    Time::from_nanos(seconds.saturating_mul(1_000_000_000))
+}
+
 /// The identity of a DER certificate's key, whatever else it says.
 pub fn identity_of(der: &[u8]) -> Option<Identity> {
     parse(der).map(|certificate| identity(&certificate))
@@ -154,7 +186,13 @@ mod tests {
     }
 
     fn of(chain: &[&[u8]]) -> Principal {
-        Principal::of_chain(chain.iter().copied())
+        Principal::of_chain(chain.iter().copied(), true)
+    }
+
+    /// This client, whose certificate outlasts what a time can say, as rcgen has it.
+    fn expected(identity: Identity) -> Principal {
+        let expires = Time::from_nanos(u64::MAX);
+        Principal::Client { identity, expires }
     }
 
     #[test]
@@ -164,18 +202,33 @@ mod tests {
         let authority = authority();
         assert_eq!(of(&[]), Principal::Nobody);
         assert_eq!(of(&[&authority]), Principal::Nobody);
-        assert_eq!(of(&[&client]), Principal::Client(identity));
-        assert_eq!(of(&[&client, &authority]), Principal::Client(identity));
+        assert_eq!(of(&[&client]), expected(identity));
+        assert_eq!(of(&[&client, &authority]), expected(identity));
         assert_eq!(of(&[&authority, &client]), Principal::NotFirst);
+        let untrusted = Principal::of_chain([&client[..], &authority[..]], false);
+        assert_eq!(untrusted, Principal::Untrusted);
         assert_eq!(of(&[&client, &other]), Principal::Several);
         assert_eq!(of(&[&authority, &client, &other]), Principal::Several);
         assert_eq!(of(&[&client, b"no certificate"]), Principal::Unreadable);
     }
 
     #[test]
+    fn a_certificate_expires_after_its_last_second() {
+        let until = |year| certificate(|params| params.not_after = date_time_ymd(year, 1, 1)).0;
+        let expires = |der: &[u8]| match of(&[der]) {
+            Principal::Client { expires, .. } => expires.as_nanos(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(expires(&until(2030)), 1_893_456_001_000_000_000);
+        assert_eq!(expires(&until(1960)), 0);
+        assert_eq!(expires(&until(4096)), u64::MAX);
+    }
+
+    #[test]
     fn a_principal_survives_as_bytes() {
         for principal in [
-            Principal::Client(client().1),
+            of(&[&client().0]),
+            Principal::of_chain([&client().0[..]], false),
             Principal::Nobody,
             Principal::Several,
             Principal::NotFirst,

@@ -7,10 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use zeroize::Zeroizing;
 
+use super::terms::Client;
+use crate::guest::Instance;
 use crate::guest::types::{self, ContentType};
 use crate::operation::PendingBody;
 use crate::pool::Pool;
@@ -25,12 +27,10 @@ const SOON: Duration = Duration::from_secs(1);
 pub struct Connection {
     /// The service.
     pub pool: Arc<Pool>,
-    /// What the connection's certificates say about the client.
-    pub principal: Vec<u8>,
+    /// Who is at its other end.
+    pub client: Client,
     /// The client's address, without its port.
     pub ip: String,
-    /// The header whose values the service wants to see.
-    pub forwarded_header: Option<HeaderName>,
 }
 
 /// Answers one request.
@@ -39,26 +39,19 @@ pub async fn serve(
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
-    let forwarded = match &connection.forwarded_header {
-        Some(name) => {
-            let values = head.headers.get_all(name);
-            values
-                .iter()
-                .map(|value| value.as_bytes().to_vec())
-                .collect()
-        }
-        None => Vec::new(),
-    };
     let (body, pending) = arrived(body).await;
     let request = types::Request {
         method: head.method.as_str().to_owned(),
         path: head.uri.path().to_owned(),
         ip: connection.ip.clone(),
-        principal: connection.principal.clone(),
-        forwarded,
+        principal: Vec::new(),
+        forwarded: Vec::new(),
         body,
     };
-    let answer = connection.pool.serve(request, pending).await;
+    let identify = |request: &mut types::Request, instance: &mut dyn Instance| {
+        connection.client.identify(request, &head.headers, instance)
+    };
+    let answer = connection.pool.serve(request, pending, identify).await;
     let response = match answer {
         Ok(response) => to_http(response),
         Err(_lost) => to_http(types::Response {
@@ -67,6 +60,9 @@ pub async fn serve(
             body: br#"{"message":"internal server error"}"#.to_vec(),
         }),
     };
+    if response.status() == StatusCode::BAD_REQUEST {
+        connection.client.was_refused();
+    }
     Ok(if head.method == Method::HEAD {
         without_body(response)
     } else {
