@@ -104,13 +104,20 @@ impl Server {
         );
     }
 
-    /// Writes another configuration (see [`Server::start`]) into the place of its own, and has it read.
-    /// Returns when the server says so.
+    /// Puts another configuration (see [`Server::start`]) in the place of its own.
+    ///
+    /// # Panics
+    /// If the folder can't be written to.
+    pub fn configure(&self, tls: &str, config: &str) {
+        write_configuration(self.folder.path(), tls, config);
+    }
+
+    /// The same, and has it read. Returns when the server says so.
     ///
     /// # Panics
     /// If it does not say so within half a minute.
     pub fn reload(&self, tls: &str, config: &str) {
-        write_configuration(self.folder.path(), tls, config);
+        self.configure(tls, config);
         let count = || self.errors().matches("reloaded the configuration").count();
         let before = count();
         self.signal("HUP");
@@ -247,14 +254,16 @@ impl Lines {
     }
 }
 
-/// Writes `config.yml`: the file.
+/// Writes `config.yml`, whole at once: the file.
 fn write_configuration(folder: &Path, tls: &str, config: &str) -> PathBuf {
     let text = format!(
         "version: v1\naddress: 127.0.0.1:0\ntls:\n  key: {{folder}}/server.key\n  cert: {{folder}}/server.cert\n{tls}\n{config}"
     );
     let file = folder.join("config.yml");
     let here = folder.display().to_string();
-    std::fs::write(&file, text.replace("{folder}", &here)).unwrap();
+    let temporary = folder.join("config.new");
+    std::fs::write(&temporary, text.replace("{folder}", &here)).unwrap();
+    std::fs::rename(temporary, &file).unwrap();
     file
 }
 

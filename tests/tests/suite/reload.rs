@@ -272,10 +272,7 @@ async fn hangups_one_after_the_other_end_with_the_last_file() {
     create(&server, "k").await;
     let mut clients = connections(&server).await;
     for allowed in [false, true, false, true, false] {
-        let folder = server.folder.path();
-        let tls = "";
-        // The file, and then the signal, without waiting for what it does.
-        Server::command(Path::new(crate::SEALEDGE), folder, tls, &with_app(allowed));
+        server.configure("", &with_app(allowed));
         server.signal("HUP");
         server.signal("HUP");
     }
@@ -290,21 +287,31 @@ async fn hangups_one_after_the_other_end_with_the_last_file() {
 fn a_hangup_while_the_server_starts_is_heeded_when_it_runs() {
     let folder = tempfile::tempdir().unwrap();
     write_certificate(folder.path());
-    let script = r#"
-        "$@" & server=$!
-        trap 'kill $server' TERM
-        # Until it asks for the signal, which is the first of the mask, it would die of it.
-        until grep -q '^SigCgt:.*[13579bdf]$' /proc/$server/status; do :; done
-        kill -s HUP $server
-        wait $server"#;
     let config = for_admin("mem: {}");
     let plain = Server::command(Path::new(crate::SEALEDGE), folder.path(), "", &config);
+    // The server waits for its configuration. If it did not ask for the signal (the first of the
+    // mask) before, it would die of it.
+    let script = r#"
+        mv config.yml real.yml
+        mkfifo config.yml
+        "$@" & server=$!
+        for wait in $(seq 300); do
+            grep -q '^SigCgt:.*[13579bdf]$' /proc/$server/status && break
+            sleep 0.1
+        done
+        kill -s HUP $server
+        timeout 30 cp real.yml config.yml || kill $server
+        mv real.yml config.yml
+        trap 'kill $server' TERM
+        wait $server"#;
     let mut command = Command::new("sh");
     command.args(["-c", script, "sh"]).arg(plain.get_program());
-    command.args(plain.get_args());
+    command.args(plain.get_args()).current_dir(folder.path());
     let server = Server::run(command, folder);
     server.wait_for_error("reloaded the configuration");
     server.signal("TERM");
+    let (_, _, errors) = server.wait();
+    assert!(!errors.contains("error"), "{errors}");
 }
 
 /// Asks for DEKs until it is told to stop, by one connection after the other; how many it got.
