@@ -16,6 +16,9 @@ use crate::guest::types::{self, Finished, Outcome, Request, Response, Settings};
 use crate::guest::{Instance, Machine, Trap};
 use crate::operation::{Operations, PendingBody, UnderWay};
 
+#[cfg(test)]
+mod tests;
+
 /// Makes a new instance.
 pub type Factory = Box<dyn Fn() -> Result<Box<dyn Instance>, Trap> + Send + Sync>;
 
