@@ -97,7 +97,7 @@ impl Prepared {
         configured.unwrap().unwrap();
         let chain = Credentials::of(&client).chain;
         let chain: Vec<Vec<u8>> = chain.iter().map(|it| it.to_vec()).collect();
-        let client = instance.authenticate(&chain, "127.0.0.1").unwrap();
+        let client = instance.authenticate(&chain, "127.0.0.1", true).unwrap();
         let request = |key| Request {
             line: format!("POST /v1/key/generate/bench-{key}"),
             arrived: wall_clock(),

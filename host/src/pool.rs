@@ -16,6 +16,9 @@ use crate::guest::types::{self, Finished, Outcome, Request, Response, Settings};
 use crate::guest::{Instance, Machine, Trap};
 use crate::operation::{Operations, PendingBody, UnderWay};
 
+#[cfg(test)]
+mod tests;
+
 /// Makes a new instance.
 pub type Factory = Box<dyn Fn() -> Result<Box<dyn Instance>, Trap> + Send + Sync>;
 
@@ -23,7 +26,7 @@ pub type Factory = Box<dyn Fn() -> Result<Box<dyn Instance>, Trap> + Send + Sync
 pub struct Pool {
     slots: Vec<Mutex<Slot>>,
     make: Factory,
-    document: String,
+    document: Mutex<Arc<str>>,
     machine: Arc<Machine>,
     operations: Operations,
     next_call: AtomicU64,
@@ -103,7 +106,7 @@ impl Pool {
         let pool = Arc::new(Self {
             slots: (0..size.max(1)).map(|_| Mutex::default()).collect(),
             make,
-            document,
+            document: Mutex::new(document.into()),
             machine,
             operations,
             next_call: AtomicU64::new(0),
@@ -117,6 +120,58 @@ impl Pool {
             slot.lock().unwrap_or_else(PoisonError::into_inner).instance = Some(made);
         }
         Ok(pool)
+    }
+
+    /// Reads a configuration that may come: what it would want of the host.
+    ///
+    /// # Errors
+    /// As [`configure`].
+    pub fn read(&self, document: &str) -> Result<Settings, StartError> {
+        configure(&self.make, document)
+    }
+
+    /// Puts a configuration that was [read](Pool::read) in force, in all instances at once: after any
+    /// request is judged by it, none is by the one before. Calls that are parked end under theirs.
+    /// `meanwhile` is done at that moment, while no instance works.
+    ///
+    /// # Errors
+    /// An instance could not read it. Then the configuration before is in force, in all of them.
+    pub fn reconfigure(
+        self: &Arc<Self>,
+        document: &str,
+        meanwhile: impl FnOnce(),
+    ) -> Result<(), StartError> {
+        // One after the other, for it takes its time: the others serve meanwhile.
+        for (index, slot) in self.slots.iter().enumerate() {
+            let propose = |instance: &mut dyn Instance| instance.configure(document);
+            self.enter(index, locked(slot), propose)
+                .map(|(read, _slot)| read)
+                .map_err(|Lost| StartError::Died("the service died of it".to_owned()))?
+                .map_err(StartError::Configuration)?;
+        }
+        let slots: Vec<_> = self.slots.iter().map(locked).collect();
+        *self.document.lock().unwrap_or_else(PoisonError::into_inner) = document.into();
+        meanwhile();
+        for (index, slot) in slots.into_iter().enumerate() {
+            if slot.instance.is_some() {
+                // One that dies of it is made anew, under this configuration.
+                let _ = self.enter(index, slot, |instance| {
+                    if !instance.adopt()? {
+                        // It took the place of one that has died since.
+                        let _ = instance.configure(document)?;
+                        instance.adopt()?;
+                    }
+                    Ok(())
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Does something while no instance works: between two requests.
+    pub fn pause(&self, work: impl FnOnce()) {
+        let _slots: Vec<_> = self.slots.iter().map(locked).collect();
+        work();
     }
 
     /// What is done beside the instances.
@@ -146,11 +201,14 @@ impl Pool {
     /// The instance died.
     pub fn authenticate(self: &Arc<Self>, chain: &[Vec<u8>], ip: &str) -> Result<Vec<u8>, Lost> {
         let (index, slot) = self.pick();
-        self.enter(index, slot, |instance| instance.authenticate(chain, ip))
-            .map(|(answer, _)| answer)
+        self.enter(index, slot, |instance| {
+            instance.authenticate(chain, ip, true)
+        })
+        .map(|(answer, _)| answer)
     }
 
-    /// Serves a request.
+    /// Serves a request. `complete` adds who sends it, when its turn has come: until the instance has it
+    /// nothing can be [reconfigured](Pool::reconfigure).
     ///
     /// # Errors
     /// The instance died before it answered.
@@ -158,11 +216,13 @@ impl Pool {
         self: &Arc<Self>,
         request: Request,
         body: Option<PendingBody>,
+        complete: impl FnOnce(&mut Request, &mut dyn Instance) -> Result<(), Trap>,
     ) -> Result<Response, Lost> {
         // Here, where nothing is held up but this request.
         self.machine.audit_room().await;
         let begin = move |instance: &mut dyn Instance, call| {
             let mut request = request;
+            complete(&mut request, instance)?;
             let begun = instance.start(call, &request);
             // It may hold a key or a plaintext, and the instance has it now.
             if let types::Body::Whole(body) = &mut request.body {
@@ -353,8 +413,17 @@ impl Pool {
 
     fn make(&self) -> Result<Box<dyn Instance>, Trap> {
         let mut instance = (self.make)()?;
-        // The document was read without an error before.
-        let _ = instance.configure(&self.document)?;
+        let document = self
+            .document
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        // It was read without an error before.
+        let _ = instance.configure(&document)?;
         Ok(instance)
     }
+}
+
+fn locked(slot: &Mutex<Slot>) -> MutexGuard<'_, Slot> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -54,12 +54,7 @@ impl Server {
     /// # Panics
     /// If the folder can't be written to.
     pub fn command(program: &Path, folder: &Path, tls: &str, config: &str) -> Command {
-        let text = format!(
-            "version: v1\naddress: 127.0.0.1:0\ntls:\n  key: {{folder}}/server.key\n  cert: {{folder}}/server.cert\n{tls}\n{config}"
-        );
-        let file = folder.join("config.yml");
-        let here = folder.display().to_string();
-        std::fs::write(&file, text.replace("{folder}", &here)).unwrap();
+        let file = write_configuration(folder, tls, config);
         let mut command = Command::new(program);
         command.arg("server").arg("--config").arg(&file);
         command
@@ -107,6 +102,32 @@ impl Server {
             output.text(),
             errors.text()
         );
+    }
+
+    /// Puts another configuration (see [`Server::start`]) in the place of its own.
+    ///
+    /// # Panics
+    /// If the folder can't be written to.
+    pub fn configure(&self, tls: &str, config: &str) {
+        write_configuration(self.folder.path(), tls, config);
+    }
+
+    /// The same, and has it read. Returns when the server says so.
+    ///
+    /// # Panics
+    /// If it does not say so within half a minute.
+    pub fn reload(&self, tls: &str, config: &str) {
+        self.configure(tls, config);
+        let count = || self.errors().matches("reloaded the configuration").count();
+        let before = count();
+        self.signal("HUP");
+        for _ in 0..3000 {
+            if count() > before {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("nothing is reloaded: {}", self.errors());
     }
 
     /// The process id.
@@ -231,6 +252,19 @@ impl Lines {
         }
         self.text()
     }
+}
+
+/// Writes `config.yml`, whole at once: the file.
+fn write_configuration(folder: &Path, tls: &str, config: &str) -> PathBuf {
+    let text = format!(
+        "version: v1\naddress: 127.0.0.1:0\ntls:\n  key: {{folder}}/server.key\n  cert: {{folder}}/server.cert\n{tls}\n{config}"
+    );
+    let file = folder.join("config.yml");
+    let here = folder.display().to_string();
+    let temporary = folder.join("config.new");
+    std::fs::write(&temporary, text.replace("{folder}", &here)).unwrap();
+    std::fs::rename(temporary, &file).unwrap();
+    file
 }
 
 /// Writes `server.key` and `server.cert`, valid for `localhost` and `127.0.0.1`.

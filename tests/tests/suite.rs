@@ -31,6 +31,10 @@ mod paths;
 mod processes;
 #[path = "suite/proxy.rs"]
 mod proxy;
+#[path = "suite/reload.rs"]
+mod reload;
+#[path = "suite/reload_tls.rs"]
+mod reload_tls;
 #[path = "suite/requests.rs"]
 mod requests;
 #[path = "suite/startup.rs"]

@@ -39,6 +39,8 @@ type Task = Pin<Box<dyn Future<Output = Finished>>>;
 /// One instance of the service, and the calls that are parked in it.
 pub struct Door<L: Lent> {
     service: Rc<Service<Host<L>>>,
+    /// What the service becomes by [`Door::adopt`].
+    next: Option<Rc<Service<Host<L>>>>,
     shared: Rc<Shared<L>>,
     parked: BTreeMap<u64, Task>,
 }
@@ -53,17 +55,30 @@ impl<L: Lent> Door<L> {
             waiting: RefCell::default(),
             entropy: RefCell::default(),
         });
-        let service = Rc::new(Service::new(
-            config,
-            Host {
-                store: LentStore(shared.clone()),
-            },
-        ));
+        let service = Rc::new(Service::new(config, host(&shared)));
         Self {
             service,
+            next: None,
             shared,
             parked: BTreeMap::new(),
         }
+    }
+
+    /// Reads in another configuration, which [`Door::adopt`] puts in force: the service as it will be.
+    pub fn propose(&mut self, config: Config) -> &Service<impl Platform> {
+        let next = self.service.successor(config, host(&self.shared));
+        self.next.insert(Rc::new(next))
+    }
+
+    /// Puts the proposed configuration in force, if there is one. Calls that are parked end under the
+    /// one that they began under.
+    pub fn adopt(&mut self) -> bool {
+        let Some(next) = self.next.take() else {
+            return false;
+        };
+        next.come_into_force();
+        self.service = next;
+        true
     }
 
     /// The service behind the door.
@@ -138,6 +153,12 @@ impl<L: Lent> Door<L> {
         if let Some(name) = Name::new(name) {
             self.service.forget(&name);
         }
+    }
+}
+
+fn host<L: Lent>(shared: &Rc<Shared<L>>) -> Host<L> {
+    Host {
+        store: LentStore(shared.clone()),
     }
 }
 

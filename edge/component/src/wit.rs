@@ -6,9 +6,9 @@ use std::time::Duration;
 use sealedge_core::client::Client;
 use sealedge_core::config::{Config, Keystore};
 use sealedge_core::crypto::{Crypto, NotAuthentic, NotSealed};
-use sealedge_core::platform::{BodyError, System};
+use sealedge_core::platform::{BodyError, Platform, System};
 use sealedge_core::response::{ContentType, Response};
-use sealedge_core::service::{Incoming, Request};
+use sealedge_core::service::{Incoming, Request, Service};
 use sealedge_core::store::StoreError;
 use sealedge_core::time::Time;
 use zeroize::{Zeroize, Zeroizing};
@@ -46,19 +46,29 @@ impl Guest for Component {
         let (config, warnings) = configure::read(&document, &lent::variable)?;
         let mut settings = settings(&config);
         settings.warnings = warnings;
-        let door = Door::new(config, Imports { crypto: LentCrypto });
-        settings.forwarded_header = door.service().forwarded_header().map(ToOwned::to_owned);
-        settings.tls.certificate_optional = door.service().certificate_optional();
-        DOOR.set(Some(door));
+        DOOR.with_borrow_mut(|door| match door {
+            Some(door) => complete(&mut settings, door.propose(config)),
+            None => {
+                let lent = Imports { crypto: LentCrypto };
+                complete(
+                    &mut settings,
+                    door.insert(Door::new(config, lent)).service(),
+                );
+            }
+        });
         Ok(settings)
+    }
+
+    fn adopt() -> bool {
+        door(Door::adopt).unwrap_or_default()
     }
 
     fn prepare(call: u64) -> Option<types::Finished> {
         door(|door| door.prepare(call)).flatten().map(finished)
     }
 
-    fn authenticate(chain: Vec<Vec<u8>>, ip: String) -> Vec<u8> {
-        Client::new(chain.iter().map(Vec::as_slice), &ip).into_bytes()
+    fn authenticate(chain: Vec<Vec<u8>>, ip: String, trusted: bool) -> Vec<u8> {
+        Client::new(chain.iter().map(Vec::as_slice), &ip, trusted).into_bytes()
     }
 
     fn start(call: u64, what: types::Request) -> Option<types::Finished> {
@@ -124,6 +134,12 @@ fn settings(config: &Config) -> types::Settings {
         error_log: config.log.error,
         warnings: Vec::new(),
     }
+}
+
+/// Adds what the service makes of the configuration.
+fn complete(settings: &mut types::Settings, service: &Service<impl Platform>) {
+    settings.forwarded_header = service.forwarded_header().map(ToOwned::to_owned);
+    settings.tls.certificate_optional = service.certificate_optional();
 }
 
 fn finished(end: door::Finished) -> types::Finished {

@@ -15,7 +15,7 @@ use crate::time::Time;
 
 /// The cache of one instance. Only what exists is kept: a negative answer never is.
 pub struct Cache {
-    expiry: CacheExpiry,
+    expiry: Cell<CacheExpiry>,
     entries: RefCell<HashMap<Name, Entry, Seed>>,
     generation: Cell<Generation>,
 }
@@ -57,10 +57,15 @@ impl Cache {
     /// An empty cache. The seed has to be random.
     pub fn new(expiry: CacheExpiry, seed: Seed) -> Self {
         Self {
-            expiry,
+            expiry: Cell::new(expiry),
             entries: RefCell::new(HashMap::with_hasher(seed)),
             generation: Cell::new(Generation(0)),
         }
+    }
+
+    /// Changes how long keys are kept: those that are in it, and those to come.
+    pub fn set_expiry(&self, expiry: CacheExpiry) {
+        self.expiry.set(expiry);
     }
 
     /// The key, unless it is too old or was not used for too long.
@@ -122,14 +127,15 @@ impl Cache {
     }
 
     fn is_fresh(&self, entry: &Entry, now: Time) -> bool {
+        let expiry = self.expiry.get();
         // If the clock has stepped back to before the read, nobody knows how old the key is.
         entry.read <= now
-            && now.since(entry.read) < self.expiry.any
-            && now.since(entry.used.get()) < self.expiry.unused
+            && now.since(entry.read) < expiry.any
+            && now.since(entry.used.get()) < expiry.unused
     }
 
     fn serves_offline(&self, entry: &Entry, now: Time) -> bool {
-        entry.read <= now && now.since(entry.read) < self.expiry.offline
+        entry.read <= now && now.since(entry.read) < self.expiry.get().offline
     }
 }
 
@@ -185,6 +191,19 @@ mod tests {
     fn unused_ends_a_key_that_is_not_used() {
         let cache = cache(100, 5, 0);
         filled(&cache, at(0));
+        assert!(cache.get(&name(), at(4)).is_some());
+        assert!(cache.get(&name(), at(9)).is_none());
+    }
+
+    #[test]
+    fn a_new_expiry_holds_for_keys_that_are_there() {
+        let cache = cache(100, 100, 0);
+        filled(&cache, at(0));
+        cache.set_expiry(CacheExpiry {
+            any: Duration::from_secs(10),
+            unused: Duration::from_secs(5),
+            offline: Duration::ZERO,
+        });
         assert!(cache.get(&name(), at(4)).is_some());
         assert!(cache.get(&name(), at(9)).is_none());
     }

@@ -12,7 +12,12 @@ use crate::time::Time;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Principal {
     /// One certificate: this client.
-    Client(Identity),
+    Client {
+        /// Who it is.
+        identity: Identity,
+        /// The first moment at which its certificate is not valid any more.
+        expires: Time,
+    },
     /// No certificate, or only those of authorities.
     Nobody,
     /// More than one certificate that is no authority's.
@@ -21,6 +26,8 @@ pub enum Principal {
     NotFirst,
     /// One of them is no certificate.
     Unreadable,
+    /// A client whose certificate was trusted when its connection began, and is not any more.
+    Untrusted,
 }
 
 impl Principal {
@@ -28,8 +35,9 @@ impl Principal {
     /// of which the first one's key has signed the handshake.
     ///
     /// Authorities' certificates are skipped; exactly one other must remain, and be the first:
-    /// else anybody could send another's certificate behind one of their own.
-    pub fn of_chain<'a>(chain: impl IntoIterator<Item = &'a [u8]>) -> Self {
+    /// else anybody could send another's certificate behind one of their own. That client is not
+    /// `trusted` if the platform would refuse these certificates in a handshake now.
+    pub fn of_chain<'a>(chain: impl IntoIterator<Item = &'a [u8]>, trusted: bool) -> Self {
         let mut found = Self::Nobody;
         for (position, der) in chain.into_iter().enumerate() {
             let Some(certificate) = parse(der) else {
@@ -39,43 +47,61 @@ impl Principal {
                 continue;
             }
             found = match found {
-                Self::Nobody if position == 0 => Self::Client(identity(&certificate)),
+                Self::Nobody if position == 0 => Self::Client {
+                    identity: identity(&certificate),
+                    expires: expiry(&certificate),
+                },
                 Self::Nobody => Self::NotFirst,
                 _ => return Self::Several,
             };
         }
-        found
+        match found {
+            Self::Client { .. } if !trusted => Self::Untrusted,
+            found => found,
+        }
     }
 
     /// The length of every principal as bytes.
-    pub const LENGTH: usize = 33;
+    pub const LENGTH: usize = 41;
 
-    /// The principal as bytes: its kind, and its identity or zeros.
+    /// The principal as bytes: its kind, and what is known of a client or zeros.
     pub fn to_bytes(self) -> [u8; Self::LENGTH] {
-        let (kind, identity) = match self {
-            Self::Client(identity) => (4, *identity.as_bytes()),
-            Self::Nobody => (0, [0; 32]),
-            Self::Several => (1, [0; 32]),
-            Self::NotFirst => (2, [0; 32]),
-            Self::Unreadable => (3, [0; 32]),
+        let nothing = ([0; 32], Time::from_nanos(0));
+        let (kind, (identity, expires)) = match self {
+            Self::Nobody => (0, nothing),
+            Self::Several => (1, nothing),
+            Self::NotFirst => (2, nothing),
+            Self::Unreadable => (3, nothing),
+            Self::Untrusted => (4, nothing),
+            Self::Client { identity, expires } => (5, (*identity.as_bytes(), expires)),
         };
+        let known = identity.into_iter().chain(expires.as_nanos().to_le_bytes());
         let mut bytes = [kind; Self::LENGTH];
-        for (to, from) in bytes.iter_mut().skip(1).zip(identity) {
+        for (to, from) in bytes.iter_mut().skip(1).zip(known) {
             *to = from;
         }
         bytes
     }
 
     /// The principal that [`Principal::to_bytes`] wrote; anything else is nobody's certificate.
-    pub fn from_bytes(bytes: &[u8; Self::LENGTH]) -> Self {
-        let [kind, identity @ ..] = bytes;
+    pub fn from_bytes([kind, known @ ..]: &[u8; Self::LENGTH]) -> Self {
         match kind {
-            4 => Self::Client(Identity::from_bytes(*identity)),
             0 => Self::Nobody,
             1 => Self::Several,
             2 => Self::NotFirst,
+            4 => Self::Untrusted,
+            5 => Self::client_from(known).unwrap_or(Self::Unreadable),
             _ => Self::Unreadable,
         }
+    }
+
+    fn client_from(bytes: &[u8]) -> Option<Self> {
+        let (identity, expires) = bytes.split_first_chunk()?;
+        let expires = u64::from_le_bytes(expires.try_into().ok()?);
+        Some(Self::Client {
+            identity: Identity::from_bytes(*identity),
+            expires: Time::from_nanos(expires),
+        })
     }
 }
 
@@ -131,6 +157,13 @@ fn identity(certificate: &X509Certificate<'_>) -> Identity {
     Identity::of_public_key(certificate.public_key().raw)
 }
 
+/// The first moment after the certificate's validity, which has whole seconds (RFC 5280, 4.1.2.5).
+fn expiry(certificate: &X509Certificate<'_>) -> Time {
+    let last = certificate.validity().not_after.timestamp();
+    let seconds = u64::try_from(last.saturating_add(1)).unwrap_or_default();
+    Time::from_nanos(seconds.saturating_mul(1_000_000_000))
+}
+
 /// The identity of a DER certificate's key, whatever else it says.
 pub fn identity_of(der: &[u8]) -> Option<Identity> {
     parse(der).map(|certificate| identity(&certificate))
@@ -162,7 +195,13 @@ mod tests {
     }
 
     fn of(chain: &[&[u8]]) -> Principal {
-        Principal::of_chain(chain.iter().copied())
+        Principal::of_chain(chain.iter().copied(), true)
+    }
+
+    /// This client, whose certificate outlasts what a time can say, as rcgen has it.
+    fn expected(identity: Identity) -> Principal {
+        let expires = Time::from_nanos(u64::MAX);
+        Principal::Client { identity, expires }
     }
 
     #[test]
@@ -172,18 +211,33 @@ mod tests {
         let authority = authority();
         assert_eq!(of(&[]), Principal::Nobody);
         assert_eq!(of(&[&authority]), Principal::Nobody);
-        assert_eq!(of(&[&client]), Principal::Client(identity));
-        assert_eq!(of(&[&client, &authority]), Principal::Client(identity));
+        assert_eq!(of(&[&client]), expected(identity));
+        assert_eq!(of(&[&client, &authority]), expected(identity));
         assert_eq!(of(&[&authority, &client]), Principal::NotFirst);
+        let untrusted = Principal::of_chain([&client[..], &authority[..]], false);
+        assert_eq!(untrusted, Principal::Untrusted);
         assert_eq!(of(&[&client, &other]), Principal::Several);
         assert_eq!(of(&[&authority, &client, &other]), Principal::Several);
         assert_eq!(of(&[&client, b"no certificate"]), Principal::Unreadable);
     }
 
     #[test]
+    fn a_certificate_expires_after_its_last_second() {
+        let until = |year| certificate(|params| params.not_after = date_time_ymd(year, 1, 1)).0;
+        let expires = |der: &[u8]| match of(&[der]) {
+            Principal::Client { expires, .. } => expires.as_nanos(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(expires(&until(2030)), 1_893_456_001_000_000_000);
+        assert_eq!(expires(&until(1960)), 0);
+        assert_eq!(expires(&until(4096)), u64::MAX);
+    }
+
+    #[test]
     fn a_principal_survives_as_bytes() {
         for principal in [
-            Principal::Client(client().1),
+            of(&[&client().0]),
+            Principal::of_chain([&client().0[..]], false),
             Principal::Nobody,
             Principal::Several,
             Principal::NotFirst,
@@ -191,7 +245,10 @@ mod tests {
         ] {
             assert_eq!(Principal::from_bytes(&principal.to_bytes()), principal);
         }
-        assert_eq!(Principal::from_bytes(&[9; 33]), Principal::Unreadable);
+        assert_eq!(
+            Principal::from_bytes(&[9; Principal::LENGTH]),
+            Principal::Unreadable
+        );
     }
 
     fn now() -> Time {

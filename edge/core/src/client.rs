@@ -7,9 +7,10 @@ use crate::certificate::Principal;
 pub struct Client(Vec<u8>);
 
 impl Client {
-    /// The client with these certificates (see [`Principal::of_chain`]) and this address.
-    pub fn new<'a>(chain: impl IntoIterator<Item = &'a [u8]>, ip: &str) -> Self {
-        let mut bytes = Principal::of_chain(chain).to_bytes().to_vec();
+    /// The client with these certificates, which are `trusted` or not (see [`Principal::of_chain`]),
+    /// and this address.
+    pub fn new<'a>(chain: impl IntoIterator<Item = &'a [u8]>, ip: &str, trusted: bool) -> Self {
+        let mut bytes = Principal::of_chain(chain, trusted).to_bytes().to_vec();
         bytes.extend_from_slice(ip.as_bytes());
         Self(bytes)
     }
@@ -46,7 +47,7 @@ mod tests {
 
     #[test]
     fn what_was_written_is_read() {
-        let client = Client::new([], "2001:db8::1");
+        let client = Client::new([], "2001:db8::1", true);
         let client = Client::from_bytes(client.into_bytes());
         assert_eq!(client.principal(), Principal::Nobody);
         assert_eq!(client.ip(), "2001:db8::1");
@@ -56,9 +57,9 @@ mod tests {
         #[test]
         fn any_bytes_are_some_client(bytes: Vec<u8>) {
             let client = Client::from_bytes(bytes.clone());
-            if let Principal::Client(identity) = client.principal() {
+            if let Principal::Client { identity, .. } = client.principal() {
                 prop_assert!(bytes.len() >= Principal::LENGTH);
-                prop_assert_eq!(&bytes[1..Principal::LENGTH], identity.as_bytes());
+                prop_assert_eq!(&bytes[1..33], identity.as_bytes());
             }
             let _ = client.ip();
         }

@@ -34,6 +34,10 @@ pub enum Error {
     CertificateNotFirst,
     /// One of the certificates is none.
     UnreadableCertificate,
+    /// The client's certificate has expired since its connection began.
+    ExpiredCertificate,
+    /// The client's certificate was trusted when its connection began, and is not any more.
+    UntrustedCertificate,
     /// The header with a forwarded certificate came from a client that is no listed proxy.
     NotAProxy,
     /// The forwarded certificate does not identify a client.
@@ -109,6 +113,8 @@ impl Error {
             | Self::SeveralCertificates
             | Self::CertificateNotFirst
             | Self::UnreadableCertificate
+            | Self::ExpiredCertificate
+            | Self::UntrustedCertificate
             | Self::NotAProxy
             | Self::Forwarded(_)
             | Self::InvalidName(..)
@@ -162,6 +168,10 @@ impl fmt::Display for Error {
                 f.write_str("tls: the client certificate must be the first of its chain")
             }
             Self::UnreadableCertificate => f.write_str("tls: the client certificate is malformed"),
+            Self::ExpiredCertificate => f.write_str("tls: the client certificate has expired"),
+            Self::UntrustedCertificate => {
+                f.write_str("tls: the client certificate is not trusted any more")
+            }
             Self::NotAProxy => f.write_str(
                 "tls: only a listed TLS proxy may forward a client certificate: \
                  remove the header or add the proxy to tls.proxy.identities",

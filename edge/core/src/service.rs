@@ -12,7 +12,7 @@ use crate::audit;
 use crate::cache::{Cache, Seed};
 use crate::certificate::{self, Principal};
 use crate::client::Client;
-use crate::config::{ApiSettings, Config, LogSettings};
+use crate::config::{ApiSettings, CacheExpiry, Config, LogSettings};
 use crate::error::{Action, Error, Kind};
 use crate::identity::Identity;
 use crate::key::Key;
@@ -53,7 +53,7 @@ pub enum Incoming<B> {
 pub struct Service<P> {
     pub(crate) platform: P,
     pub(crate) policies: Policies,
-    pub(crate) counters: Counters,
+    pub(crate) counters: Rc<Counters>,
     pub(crate) routes: Vec<Route>,
     router: Router,
     admin: Option<Identity>,
@@ -61,12 +61,33 @@ pub struct Service<P> {
     forwarded_header: Option<String>,
     keys: Vec<Name>,
     log: LogSettings,
-    cache: Cache,
+    /// Whether clients' certificates must be valid, and not their keys known alone.
+    verifies_clients: bool,
+    cache: Rc<Cache>,
+    expiry: CacheExpiry,
 }
 
 impl<P: Platform> Service<P> {
     /// A service as the configuration wants it.
     pub fn new(config: Config, platform: P) -> Self {
+        let seed = Seed::random(&mut |buffer| platform.random(buffer));
+        let cache = Rc::new(Cache::new(config.cache, seed));
+        Self::with(config, platform, Rc::default(), cache)
+    }
+
+    /// What this service becomes under another configuration, once that is in force (see
+    /// [`Service::come_into_force`]). Both count together and share the cache, so that requests which
+    /// are still parked in this one neither miss a key's delete nor are missed in the figures.
+    pub fn successor(&self, config: Config, platform: P) -> Self {
+        Self::with(config, platform, self.counters.clone(), self.cache.clone())
+    }
+
+    /// Makes what is shared with the service before follow this one's configuration.
+    pub fn come_into_force(&self) {
+        self.cache.set_expiry(self.expiry);
+    }
+
+    fn with(config: Config, platform: P, counters: Rc<Counters>, cache: Rc<Cache>) -> Self {
         let routes: Vec<Route> = ROUTES
             .into_iter()
             .map(|route| match config.api.get(route.configured_as()) {
@@ -74,13 +95,11 @@ impl<P: Platform> Service<P> {
                 None => route,
             })
             .collect();
-        let seed = Seed::random(&mut |buffer| platform.random(buffer));
-        let cache = Cache::new(config.cache, seed);
         let has_proxies = !config.tls.proxies.is_empty();
         Self {
             platform,
             policies: Policies::new(config.policies),
-            counters: Counters::default(),
+            counters,
             router: Router::new(routes.iter().copied()),
             routes,
             admin: config.admin,
@@ -88,7 +107,9 @@ impl<P: Platform> Service<P> {
             proxies: config.tls.proxies,
             keys: config.keys,
             log: config.log,
+            verifies_clients: config.tls.verify_clients,
             cache,
+            expiry: config.cache,
         }
     }
 
@@ -137,7 +158,7 @@ impl<P: Platform> Service<P> {
         let (method, path) = line.split_once(' ').unwrap_or_default();
         let decoded = route::canonical(path);
         let found = decoded.as_deref().and_then(|path| self.router.find(path));
-        let caller = self.identify(client.principal(), &forwarded);
+        let caller = self.identify(client.principal(), &forwarded, arrived);
 
         let answer = match found {
             Some((route, argument)) => {
@@ -177,9 +198,19 @@ impl<P: Platform> Service<P> {
     }
 
     /// Who asks: the connection's client, or the one whose certificate a listed proxy forwards.
-    fn identify(&self, principal: Principal, forwarded: &[Vec<u8>]) -> Result<Identity, Error> {
+    fn identify(
+        &self,
+        principal: Principal,
+        forwarded: &[Vec<u8>],
+        now: Time,
+    ) -> Result<Identity, Error> {
         let client = match principal {
-            Principal::Client(identity) => Ok(identity),
+            // The handshake may be long ago, or have resumed a session that was.
+            Principal::Client { expires, .. } if self.verifies_clients && expires <= now => {
+                Err(Error::ExpiredCertificate)
+            }
+            Principal::Client { identity, .. } => Ok(identity),
+            Principal::Untrusted => Err(Error::UntrustedCertificate),
             Principal::Nobody => Err(Error::NoCertificate),
             Principal::Several => Err(Error::SeveralCertificates),
             Principal::NotFirst => Err(Error::CertificateNotFirst),
@@ -192,9 +223,7 @@ impl<P: Platform> Service<P> {
             .as_ref()
             .is_ok_and(|identity| self.proxies.contains(identity));
         match (by_proxy, forwarded) {
-            (true, [header]) => {
-                certificate::forwarded(header, self.platform.now()).map_err(Error::Forwarded)
-            }
+            (true, [header]) => certificate::forwarded(header, now).map_err(Error::Forwarded),
             (true, []) => Err(Error::NoCertificate),
             (true, _) => Err(Error::SeveralCertificates),
             (false, []) => client,

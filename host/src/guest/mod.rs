@@ -25,7 +25,11 @@ use types::{Finished, Operation, Outcome, Request, Settings};
 
 #[expect(missing_docs, reason = "generated from wit/, which has the comments")]
 mod bindings {
-    wasmtime::component::bindgen!({ path: "../wit", world: "edge" });
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "edge",
+        additional_derives: [PartialEq],
+    });
 }
 
 /// How often the clock by which calls are limited moves on.
@@ -67,8 +71,11 @@ pub trait Instance: Send {
     fn configure(&mut self, document: &str) -> Result<Result<Settings, Vec<String>>, Trap>;
     /// See `prepare` in `wit/`.
     fn prepare(&mut self, call: u64) -> Result<Option<Finished>, Trap>;
+    /// See `adopt` in `wit/`.
+    fn adopt(&mut self) -> Result<bool, Trap>;
     /// See `authenticate` in `wit/`.
-    fn authenticate(&mut self, chain: &[Vec<u8>], ip: &str) -> Result<Vec<u8>, Trap>;
+    fn authenticate(&mut self, chain: &[Vec<u8>], ip: &str, trusted: bool)
+    -> Result<Vec<u8>, Trap>;
     /// See `start` in `wit/`.
     fn start(&mut self, call: u64, request: &Request) -> Result<Option<Finished>, Trap>;
     /// See `resume` in `wit/`.
@@ -213,9 +220,19 @@ impl Instance for Guest {
         Ok(service.call_prepare(store, call)?)
     }
 
-    fn authenticate(&mut self, chain: &[Vec<u8>], ip: &str) -> Result<Vec<u8>, Trap> {
+    fn adopt(&mut self) -> Result<bool, Trap> {
         let (store, service) = self.limited(CALL_LIMIT);
-        Ok(service.call_authenticate(store, chain, ip)?)
+        Ok(service.call_adopt(store)?)
+    }
+
+    fn authenticate(
+        &mut self,
+        chain: &[Vec<u8>],
+        ip: &str,
+        trusted: bool,
+    ) -> Result<Vec<u8>, Trap> {
+        let (store, service) = self.limited(CALL_LIMIT);
+        Ok(service.call_authenticate(store, chain, ip, trusted)?)
     }
 
     fn start(&mut self, call: u64, request: &Request) -> Result<Option<Finished>, Trap> {

@@ -10,7 +10,7 @@ use sealedge_component::door::{self, Door};
 use sealedge_component::lent::{self, Lent};
 use sealedge_core::client::Client;
 use sealedge_core::config::{Config, Keystore};
-use sealedge_core::platform::{BodyError, System};
+use sealedge_core::platform::{BodyError, Platform, System};
 use sealedge_core::response::{ContentType, Response};
 use sealedge_core::service;
 use sealedge_core::store::StoreError;
@@ -75,24 +75,38 @@ impl Instance for Confined {
         };
         let mut settings = settings(&config);
         settings.warnings = warnings;
-        let lender = Lender {
-            machine: self.0.machine.clone(),
-            random: SystemRandom::new(),
-            begun: self.0.begun.clone(),
-        };
-        let door = Door::new(config, lender);
-        settings.forwarded_header = door.service().forwarded_header().map(ToOwned::to_owned);
-        settings.tls.certificate_optional = door.service().certificate_optional();
-        self.0.door = Some(door);
+        match &mut self.0.door {
+            Some(door) => complete(&mut settings, door.propose(config)),
+            none => {
+                let lender = Lender {
+                    machine: self.0.machine.clone(),
+                    random: SystemRandom::new(),
+                    begun: self.0.begun.clone(),
+                };
+                complete(
+                    &mut settings,
+                    none.insert(Door::new(config, lender)).service(),
+                );
+            }
+        }
         Ok(Ok(settings))
+    }
+
+    fn adopt(&mut self) -> Result<bool, Trap> {
+        Ok(self.0.door()?.adopt())
     }
 
     fn prepare(&mut self, call: u64) -> Result<Option<Finished>, Trap> {
         Ok(self.0.door()?.prepare(call).map(finished))
     }
 
-    fn authenticate(&mut self, chain: &[Vec<u8>], ip: &str) -> Result<Vec<u8>, Trap> {
-        Ok(Client::new(chain.iter().map(Vec::as_slice), ip).into_bytes())
+    fn authenticate(
+        &mut self,
+        chain: &[Vec<u8>],
+        ip: &str,
+        trusted: bool,
+    ) -> Result<Vec<u8>, Trap> {
+        Ok(Client::new(chain.iter().map(Vec::as_slice), ip, trusted).into_bytes())
     }
 
     fn start(&mut self, call: u64, what: &Request) -> Result<Option<Finished>, Trap> {
@@ -162,6 +176,12 @@ fn settings(config: &Config) -> Settings {
         error_log: config.log.error,
         warnings: Vec::new(),
     }
+}
+
+/// Adds what the service makes of the configuration.
+fn complete(settings: &mut Settings, service: &service::Service<impl Platform>) {
+    settings.forwarded_header = service.forwarded_header().map(ToOwned::to_owned);
+    settings.tls.certificate_optional = service.certificate_optional();
 }
 
 fn finished(end: door::Finished) -> Finished {

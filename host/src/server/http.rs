@@ -7,10 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use zeroize::Zeroizing;
 
+use super::terms::Client;
+use crate::guest::Instance;
 use crate::guest::types::{self, ContentType};
 use crate::guest::wall_clock;
 use crate::operation::PendingBody;
@@ -26,10 +28,8 @@ const SOON: Duration = Duration::from_secs(1);
 pub struct Connection {
     /// The service.
     pub pool: Arc<Pool>,
-    /// Who is at its other end: what the service has said of it.
-    pub client: Vec<u8>,
-    /// The header whose values the service wants to see.
-    pub forwarded_header: Option<HeaderName>,
+    /// Who is at its other end.
+    pub client: Client,
 }
 
 /// Answers one request.
@@ -39,23 +39,18 @@ pub async fn serve(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let arrived = wall_clock();
-    let forwarded = connection
-        .forwarded_header
-        .as_ref()
-        .filter(|name| head.headers.contains_key(*name))
-        .map(|name| {
-            let values = head.headers.get_all(name).iter();
-            values.map(|value| value.as_bytes().to_vec()).collect()
-        });
     let (body, pending) = received(body).await;
     let request = types::Request {
         line: [head.method.as_str(), " ", head.uri.path()].concat(),
         arrived,
-        client: connection.client.clone(),
-        forwarded,
+        client: Vec::new(),
+        forwarded: None,
         body,
     };
-    let answer = connection.pool.serve(request, pending).await;
+    let identify = |request: &mut types::Request, instance: &mut dyn Instance| {
+        connection.client.identify(request, &head.headers, instance)
+    };
+    let answer = connection.pool.serve(request, pending, identify).await;
     let response = match answer {
         Ok(response) => to_http(response),
         Err(_lost) => to_http(types::Response {
@@ -64,6 +59,9 @@ pub async fn serve(
             body: br#"{"message":"internal server error"}"#.to_vec(),
         }),
     };
+    if response.status() == StatusCode::BAD_REQUEST {
+        connection.client.was_refused();
+    }
     Ok(if head.method == Method::HEAD {
         without_body(response)
     } else {

@@ -2,22 +2,25 @@
 
 mod dev;
 mod http;
+mod reload;
+mod terms;
 mod tls;
 
 use std::fmt;
+use std::future::{Future, poll_fn};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use hyper::header::HeaderName;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use rustls::ServerConfig;
+use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -34,6 +37,8 @@ use crate::pool::{self, Pool};
 use crate::store::{FsStore, KeyStore};
 use dev::Dev;
 use http::Connection;
+use reload::{Files, Reloader};
+use terms::{Client, InForce, Terms};
 use tls::ServerCertificate;
 
 /// How long a client may take for the TLS handshake, and for the head of a request.
@@ -45,7 +50,7 @@ const GRACE: Duration = Duration::from_secs(20);
 /// How often the runtime is woken: how long a call that runs away can hold up others.
 const HEARTBEAT: Duration = Duration::from_millis(50);
 
-/// Why the server did not start.
+/// Why the server did not start, or can't be reloaded.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum StartError {
@@ -148,6 +153,9 @@ fn keep_awake(runtime: &Runtime) -> std::io::Result<()> {
 }
 
 async fn serve(options: &ServerOptions, parts: Parts) -> Result<(), StartError> {
+    // First, for until it is asked for this signal ends the process: one that comes while the server
+    // starts is heeded once it runs.
+    let hangup = signal(SignalKind::hangup()).map_err(StartError::Io)?;
     // A file that may not grow is then an error of the write, and no end of the process.
     let _too_large = signal(SignalKind::from_raw(libc::SIGXFSZ)).map_err(StartError::Io)?;
     let dev = if options.dev {
@@ -177,6 +185,7 @@ async fn serve(options: &ServerOptions, parts: Parts) -> Result<(), StartError> 
         say(&format!("warning: {warning}"));
     }
 
+    let files = Files::of(&settings.tls);
     let server = Server::bind(options, &settings, dev.as_ref()).await?;
     let store = open_store(&settings.store, parts)?;
     let size = std::thread::available_parallelism().map_or(1, |count| count.get());
@@ -188,6 +197,16 @@ async fn serve(options: &ServerOptions, parts: Parts) -> Result<(), StartError> 
         Some(dev) => println!("{}", dev.banner(server.address)),
         None => say(&summary(&settings, server.address)),
     }
+    let reloader = Reloader::new(
+        pool.clone(),
+        machine.clone(),
+        server.in_force.clone(),
+        options.config.clone(),
+        options.addr.is_some(),
+        settings,
+        files,
+    );
+    reloader.run(hangup).map_err(StartError::Io)?;
     let ended = server.run(&pool, &machine).await;
     machine.flush();
     ended
@@ -240,8 +259,7 @@ fn open_store(store: &Store, parts: Parts) -> Result<Arc<dyn KeyStore>, StartErr
 struct Server {
     listener: TcpListener,
     address: SocketAddr,
-    tls: Arc<ServerConfig>,
-    forwarded_header: Option<HeaderName>,
+    in_force: Arc<InForce>,
 }
 
 impl Server {
@@ -257,7 +275,7 @@ impl Server {
         if let Some(warning) = certificate.warning(jiff::Timestamp::now().as_second()) {
             say(&format!("warning: {warning}"));
         }
-        let tls = tls::server_config(&settings.tls, certificate).map_err(StartError::Tls)?;
+        let terms = Terms::new(settings, certificate).map_err(StartError::Tls)?;
         let address = options.addr.as_ref().unwrap_or(&settings.address);
         // `:7373` means every address, as Go has it.
         let bound = if address.starts_with(':') {
@@ -271,16 +289,10 @@ impl Server {
         };
         let listener = TcpListener::bind(&bound).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        // The core has checked that it is a header's name.
-        let forwarded_header = settings
-            .forwarded_header
-            .as_ref()
-            .and_then(|name| HeaderName::try_from(name).ok());
         Ok(Self {
             listener,
             address,
-            tls: Arc::new(tls),
-            forwarded_header,
+            in_force: Arc::new(InForce::new(terms)),
         })
     }
 
@@ -288,32 +300,24 @@ impl Server {
     async fn run(self, pool: &Arc<Pool>, machine: &Machine) -> Result<(), StartError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Io)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Io)?;
-        let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Io)?;
         let (stop, stopping) = watch::channel(false);
         tokio::spawn(tick(pool.clone()));
-        let acceptor = TlsAcceptor::from(self.tls);
         let connections = GracefulShutdown::new();
         loop {
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        let acceptor = acceptor.clone();
                         let template = Template {
                             pool: pool.clone(),
                             ip: peer.ip().to_canonical().to_string(),
-                            forwarded_header: self.forwarded_header.clone(),
+                            in_force: self.in_force.clone(),
                             stopping: stopping.clone(),
                         };
-                        tokio::spawn(connect(acceptor, stream, template, connections.watcher()));
+                        tokio::spawn(connect(stream, template, connections.watcher()));
                     }
                     // Out of file descriptors, most likely: those in use will come back.
                     Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
                 },
-                // What an operator of KES sends to reload, and a shell when its terminal goes.
-                _ = hangup.recv() => machine.say(
-                    "SIGHUP: the configuration and the certificate are read at start only; \
-                     restart the server to read them again",
-                ),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
             }
@@ -351,20 +355,17 @@ async fn tick(pool: Arc<Pool>) {
 struct Template {
     pool: Arc<Pool>,
     ip: String,
-    forwarded_header: Option<HeaderName>,
+    in_force: Arc<InForce>,
     /// Becomes true when the server is told to stop.
     stopping: watch::Receiver<bool>,
 }
 
 /// Serves one connection.
-async fn connect(
-    acceptor: TlsAcceptor,
-    stream: TcpStream,
-    mut template: Template,
-    watcher: Watcher,
-) {
+async fn connect(stream: TcpStream, mut template: Template, watcher: Watcher) {
     // An answer is small and complete: waiting for more to send would only delay it.
     let _ = stream.set_nodelay(true);
+    let terms = template.in_force.terms();
+    let acceptor = TlsAcceptor::from(terms.tls.clone());
     let accepted = tokio::select! {
         accepted = tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream)) => accepted,
         _ = template.stopping.wait_for(|stopping| *stopping) => return,
@@ -383,22 +384,50 @@ async fn connect(
     };
     let connection = Arc::new(Connection {
         pool: template.pool,
-        client,
-        forwarded_header: template.forwarded_header,
+        client: Client::new(template.in_force, terms, chain, template.ip, client),
     });
-    let service = service_fn(move |request| http::serve(connection.clone(), request));
+    let served = connection.clone();
+    let service = service_fn(move |request| http::serve(served.clone(), request));
+    let client = &connection.client;
+    let stop = async { drop(template.stopping.wait_for(|stopping| *stopping).await) };
     let stream = TokioIo::new(stream);
     // How a connection ends concerns only its client: each request was answered or was not there.
     if is_http2 {
         let server = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .serve_connection(stream, service);
-        let _ = watcher.watch(server).await;
+        let _ = finish(server, client, stop).await;
     } else {
         let server = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .serve_connection(stream, service);
-        let _ = watcher.watch(server).await;
+        let _ = finish(server, client, stop).await;
     }
+    // Whoever waits for the server's end has waited for this.
+    drop(watcher);
+}
+
+/// Serves a connection to its end. What is in flight is the last of it once `stop` is ready, or the
+/// client would not be let in any more.
+async fn finish<C: GracefulConnection>(
+    connection: C,
+    client: &Client,
+    stop: impl Future<Output = ()>,
+) -> C::Output {
+    let (mut connection, mut stop) = (pin!(connection), pin!(stop));
+    let mut is_last = false;
+    poll_fn(|context| {
+        let served = connection.as_mut().poll(context);
+        if served.is_ready() || is_last {
+            return served;
+        }
+        if client.is_refused() || stop.as_mut().poll(context).is_ready() {
+            is_last = true;
+            connection.as_mut().graceful_shutdown();
+            return connection.as_mut().poll(context);
+        }
+        Poll::Pending
+    })
+    .await
 }

@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::fs;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
@@ -127,44 +128,57 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     }
 }
 
+/// What is asked of clients' certificates.
+///
+/// # Errors
+/// [`TlsError`] names the field at fault.
+pub fn client_verifier(tls: &Tls) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    if !tls.verify_clients {
+        return Ok(Arc::new(AnyCertificate {
+            provider,
+            mandatory: !tls.certificate_optional,
+        }));
+    }
+    let path = tls
+        .authorities
+        .as_deref()
+        .unwrap_or("the system's authorities");
+    let failed = |reason: &dyn fmt::Display| TlsError {
+        field: "tls.ca",
+        path: path.to_owned(),
+        reason: reason.to_string(),
+    };
+    let roots =
+        authorities(tls.authorities.as_deref().map(Path::new)).map_err(|reason| failed(&reason))?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let verifier = if tls.certificate_optional {
+        verifier.allow_unauthenticated()
+    } else {
+        verifier
+    };
+    verifier.build().map_err(|reason| failed(&reason))
+}
+
 /// The settings of the server's side of TLS.
 ///
 /// # Errors
 /// [`TlsError`] names the field at fault.
-pub fn server_config(tls: &Tls, server: ServerCertificate) -> Result<ServerConfig, TlsError> {
-    let provider = Arc::new(ring::default_provider());
+pub fn server_config(
+    tls: &Tls,
+    server: ServerCertificate,
+    clients: Arc<dyn ClientCertVerifier>,
+) -> Result<ServerConfig, TlsError> {
     let failed = |field, path: &str, reason: &dyn fmt::Display| TlsError {
         field,
         path: path.to_owned(),
         reason: reason.to_string(),
     };
-    let builder = ServerConfig::builder_with_provider(provider.clone())
+    let provider = Arc::new(ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(rustls::DEFAULT_VERSIONS)
-        .map_err(|reason| failed("tls", "", &reason))?;
-    let verifier: Arc<dyn ClientCertVerifier> = if tls.verify_clients {
-        let path = tls
-            .authorities
-            .as_deref()
-            .unwrap_or("the system's authorities");
-        let roots = authorities(tls.authorities.as_deref().map(Path::new))
-            .map_err(|reason| failed("tls.ca", path, &reason))?;
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-        let verifier = if tls.certificate_optional {
-            verifier.allow_unauthenticated()
-        } else {
-            verifier
-        };
-        verifier
-            .build()
-            .map_err(|reason| failed("tls.ca", path, &reason))?
-    } else {
-        Arc::new(AnyCertificate {
-            provider,
-            mandatory: !tls.certificate_optional,
-        })
-    };
-    let mut config = builder
-        .with_client_cert_verifier(verifier)
+        .map_err(|reason| failed("tls", "", &reason))?
+        .with_client_cert_verifier(clients)
         .with_single_cert(server.chain, server.key)
         .map_err(|reason| failed("tls.key", &tls.key, &reason))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -177,13 +191,7 @@ fn authorities(path: Option<&Path>) -> Result<RootCertStore, String> {
     let system = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(system.certs);
     let Some(path) = path else { return Ok(roots) };
-    let files = if path.is_dir() {
-        let entries = fs::read_dir(path).map_err(|reason| reason.to_string())?;
-        let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
-        paths.filter(|path| path.is_file()).collect()
-    } else {
-        vec![path.to_path_buf()]
-    };
+    let files = authority_files(path).map_err(|reason| reason.to_string())?;
     for file in files {
         let named = |reason: &dyn fmt::Display| format!("{}: {reason}", file.display());
         for authority in certificates(&file).map_err(|reason| named(&reason))? {
@@ -191,6 +199,21 @@ fn authorities(path: Option<&Path>) -> Result<RootCertStore, String> {
         }
     }
     Ok(roots)
+}
+
+/// The file, or all files of the directory, that `tls.ca` names.
+///
+/// # Errors
+/// The directory can't be read.
+pub fn authority_files(path: &Path) -> io::Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    let entries: Result<Vec<_>, _> = fs::read_dir(path)?.collect();
+    let paths = entries?.into_iter().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> = paths.filter(|path| path.is_file()).collect();
+    files.sort_unstable();
+    Ok(files)
 }
 
 /// Takes any client certificate (`tls.auth: off`): its public key is who the client is. That the

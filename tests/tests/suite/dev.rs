@@ -77,6 +77,13 @@ fn the_printed_commands_work_when_pasted() {
 }
 
 #[test]
+fn there_is_nothing_to_reload() {
+    let server = start();
+    server.signal("HUP");
+    server.wait_for_error("SIGHUP: nothing to reload, for --dev has no configuration file");
+}
+
+#[test]
 fn the_banner_shows_the_identity_of_the_key() {
     let server = start();
     let banner = printed(&server);

@@ -96,24 +96,29 @@ struct Stage {
     host: Played,
 }
 
+/// A configuration with this admin.
+fn config(admin: Identity, more: &str) -> Config {
+    let text = format!(
+        "version: v1\nadmin: {{identity: {admin}}}\ntls: {{key: k, cert: c}}\nlog: {{audit: on}}\n\
+         keys: [{{name: wanted}}]\nkeystore: {{mem: {{}}}}\n{more}"
+    );
+    let supported = Supported {
+        keystores: &["mem"],
+        tls: true,
+        client_verification: true,
+        api_paths: &configurable(),
+    };
+    let Ok(parsed) = parse(&text, &|_| None, &supported) else {
+        panic!("{text}")
+    };
+    parsed.config
+}
+
 impl Stage {
     fn new() -> Self {
-        let text = format!(
-            "version: v1\nadmin: {{identity: {ADMIN}}}\ntls: {{key: k, cert: c}}\nlog: {{audit: on}}\n\
-             keys: [{{name: wanted}}]\nkeystore: {{mem: {{}}}}\n"
-        );
-        let supported = Supported {
-            keystores: &["mem"],
-            tls: true,
-            client_verification: true,
-            api_paths: &configurable(),
-        };
-        let Ok(parsed) = parse(&text, &|_| None, &supported) else {
-            panic!("{text}")
-        };
         let host = Played::default();
         Self {
-            door: Door::new(parsed.config, host.clone()),
+            door: Door::new(config(ADMIN, ""), host.clone()),
             host,
         }
     }
@@ -129,7 +134,11 @@ impl Stage {
         path: &str,
         body: Incoming<LentBody<Played>>,
     ) -> Option<Finished> {
-        let mut client = Principal::Client(ADMIN).to_bytes().to_vec();
+        let admin = Principal::Client {
+            identity: ADMIN,
+            expires: Time::from_nanos(u64::MAX),
+        };
+        let mut client = admin.to_bytes().to_vec();
         client.extend_from_slice(b"127.0.0.1");
         let request = Request {
             line: format!("{method} {path}"),
@@ -203,6 +212,38 @@ fn a_read_parks_its_call_and_ends_it() {
         Some(200)
     );
     assert_eq!(stage.count("get k"), 1);
+}
+
+#[test]
+fn a_proposed_configuration_is_in_force_from_its_adoption() {
+    let mut stage = Stage::new();
+    assert!(!stage.door.adopt(), "nothing is proposed");
+    assert!(stage.start(1, "PUT", "/v1/key/generate/k", "").is_none());
+    assert!(stage.start(2, "PUT", "/v1/key/generate/l", "").is_none());
+    let (k, l) = (stage.io("get k"), stage.io("get l"));
+    assert_eq!(stage.resume(k, stored()).map(|(call, _)| call), Some(1));
+
+    let other = Identity::from_bytes([2; 32]);
+    let expiry = "cache: {expiry: {any: 10s}}";
+    stage.door.propose(config(other, expiry));
+    let generate = |stage: &mut Stage, key: &str| {
+        let path = format!("/v1/key/generate/{key}");
+        stage.start(9, "PUT", &path, "").map(status)
+    };
+    assert_eq!(generate(&mut stage, "k"), Some(200));
+    assert!(stage.door.adopt() && !stage.door.adopt());
+    assert_eq!(generate(&mut stage, "k"), Some(403));
+    // What was parked has its answer, and the cache that it fills is still the one that is asked.
+    let (call, finished) = stage.resume(l, stored()).unwrap();
+    assert_eq!((call, status(finished)), (2, 200));
+    stage.door.propose(config(ADMIN, expiry));
+    stage.door.adopt();
+    assert_eq!(generate(&mut stage, "l"), Some(200));
+    stage.host.0.borrow_mut().now = 10_000_000_000;
+    assert_eq!(generate(&mut stage, "l"), None, "the new expiry holds");
+    // 1, 2, and four of the others were answered, one was refused.
+    let counted: u64 = stage.door.service().take_counters().iter().take(3).sum();
+    assert_eq!(counted, 5);
 }
 
 #[test]

@@ -1,0 +1,177 @@
+//! What of the configuration the host itself goes by, and who a connection's client is under it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use hyper::HeaderMap;
+use hyper::header::HeaderName;
+use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
+
+use super::tls::{self, ServerCertificate, TlsError};
+use crate::guest::types::{Request, Settings};
+use crate::guest::{Instance, Trap};
+
+/// The terms on which clients are let in. They never change: others take their place.
+pub struct Terms {
+    /// Counts them: a client who came in under others is judged anew.
+    generation: u64,
+    /// For handshakes. With each terms come sessions of their own, so none is resumed under others.
+    pub tls: Arc<ServerConfig>,
+    clients: Arc<dyn ClientCertVerifier>,
+    forwarded_header: Option<HeaderName>,
+}
+
+impl Terms {
+    /// The terms of a configuration, with the files that it names as they are now.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the field at fault.
+    pub fn new(settings: &Settings, certificate: ServerCertificate) -> Result<Self, TlsError> {
+        let clients = tls::client_verifier(&settings.tls)?;
+        let tls = tls::server_config(&settings.tls, certificate, clients.clone())?;
+        Ok(Self {
+            generation: 0,
+            tls: Arc::new(tls),
+            clients,
+            // The core has checked that it is a header's name.
+            forwarded_header: settings
+                .forwarded_header
+                .as_ref()
+                .and_then(|name| HeaderName::try_from(name).ok()),
+        })
+    }
+
+    /// Whether a handshake with these certificates would be let in now.
+    fn admit(&self, chain: &[Vec<u8>]) -> bool {
+        let chain: Vec<CertificateDer<'_>> = chain
+            .iter()
+            .map(|der| CertificateDer::from(der.as_slice()))
+            .collect();
+        match chain.split_first() {
+            Some((own, others)) => self
+                .clients
+                .verify_client_cert(own, others, UnixTime::now())
+                .is_ok(),
+            None => !self.clients.client_auth_mandatory(),
+        }
+    }
+}
+
+/// The terms in force.
+pub struct InForce {
+    /// Theirs; beside them, so that a request need only compare two numbers.
+    generation: AtomicU64,
+    terms: RwLock<Arc<Terms>>,
+}
+
+impl InForce {
+    /// The first terms.
+    pub fn new(terms: Terms) -> Self {
+        Self {
+            generation: AtomicU64::new(terms.generation),
+            terms: RwLock::new(Arc::new(terms)),
+        }
+    }
+
+    /// The terms for a new connection.
+    pub fn terms(&self) -> Arc<Terms> {
+        self.terms
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Puts others in force: to be done while no instance works (see [`crate::pool::Pool::pause`]).
+    pub fn replace(&self, terms: Terms) {
+        let mut current = self.terms.write().unwrap_or_else(PoisonError::into_inner);
+        let generation = current.generation.wrapping_add(1);
+        *current = Arc::new(Terms {
+            generation,
+            ..terms
+        });
+        self.generation.store(generation, Ordering::Release);
+    }
+}
+
+/// The client of one connection.
+pub struct Client {
+    in_force: Arc<InForce>,
+    /// Its certificates in DER, in the order of the handshake.
+    chain: Vec<Vec<u8>>,
+    /// Its address, without the port.
+    ip: String,
+    judged: Mutex<Judged>,
+    is_refused: AtomicBool,
+}
+
+/// What was made of the certificates, under which terms.
+struct Judged {
+    terms: Arc<Terms>,
+    client: Vec<u8>,
+}
+
+impl Client {
+    /// A client whose handshake under `terms` succeeded, and what the service said of it.
+    pub fn new(
+        in_force: Arc<InForce>,
+        terms: Arc<Terms>,
+        chain: Vec<Vec<u8>>,
+        ip: String,
+        client: Vec<u8>,
+    ) -> Self {
+        Self {
+            in_force,
+            chain,
+            ip,
+            judged: Mutex::new(Judged { terms, client }),
+            is_refused: AtomicBool::new(false),
+        }
+    }
+
+    /// Adds to a request who sends it, under the terms in force: while an instance works they stay.
+    ///
+    /// # Errors
+    /// The instance died.
+    pub fn identify(
+        &self,
+        request: &mut Request,
+        headers: &HeaderMap,
+        instance: &mut dyn Instance,
+    ) -> Result<(), Trap> {
+        let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
+        if judged.terms.generation != self.in_force.generation.load(Ordering::Acquire) {
+            *judged = self.judge(instance)?;
+        }
+        request.client.clone_from(&judged.client);
+        if let Some(name) = &judged.terms.forwarded_header
+            && headers.contains_key(name)
+        {
+            let values = headers.get_all(name).iter();
+            let values = values.map(|value| value.as_bytes().to_vec());
+            request.forwarded = Some(values.collect());
+        }
+        Ok(())
+    }
+
+    fn judge(&self, instance: &mut dyn Instance) -> Result<Judged, Trap> {
+        let terms = self.in_force.terms();
+        let is_admitted = terms.admit(&self.chain);
+        let client = instance.authenticate(&self.chain, &self.ip, is_admitted)?;
+        Ok(Judged { terms, client })
+    }
+
+    /// To be called when the client was refused: if it were by a handshake too, its connection is of
+    /// no use any more, and it must come with another certificate by another one.
+    pub fn was_refused(&self) {
+        if !self.in_force.terms().admit(&self.chain) {
+            self.is_refused.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether its connection is to be closed.
+    pub fn is_refused(&self) -> bool {
+        self.is_refused.load(Ordering::Relaxed)
+    }
+}
