@@ -5,11 +5,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use guest::Machine;
+use limits::Limits;
 use pool::Factory;
 use store::{KeyStore, MemStore};
 
+pub mod admission;
 pub mod cli;
 pub mod guest;
+pub mod limits;
 pub mod operation;
 pub mod pool;
 pub mod private_key;
@@ -26,6 +29,8 @@ pub struct Parts {
     pub service: fn(Arc<Machine>) -> wasmtime::Result<Factory>,
     /// Makes the key store that lives as long as the process.
     pub memory_store: fn() -> Arc<dyn KeyStore>,
+    /// What clients may take of it.
+    pub limits: Limits,
 }
 
 /// Runs the program with the arguments, environment and standard streams of this process.
@@ -33,15 +38,18 @@ pub fn main() -> ExitCode {
     cli::main(Parts {
         service: |machine| guest::load(guest::GUEST, machine),
         memory_store: || Arc::new(MemStore::new()),
+        limits: Limits::default(),
     })
 }
 
-/// The same program with a guest and a memory store that fail when they are asked to.
+/// The same program with a guest and a memory store that fail when they are asked to, and with limits
+/// that a test can wait for.
 #[cfg(feature = "faults")]
-pub fn main_with_faults() -> ExitCode {
+pub fn main_with_faults(limits: Limits) -> ExitCode {
     cli::main(Parts {
         service: |machine| guest::load(guest::GUEST_WITH_FAULTS, machine),
         memory_store: || Arc::new(store::faults::Faulty::new(MemStore::new())),
+        limits,
     })
 }
 
@@ -51,5 +59,6 @@ pub fn main_native() -> ExitCode {
     cli::main(Parts {
         service: |machine| Ok(guest::native::factory(machine)),
         memory_store: || Arc::new(MemStore::new()),
+        limits: Limits::default(),
     })
 }

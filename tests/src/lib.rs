@@ -3,5 +3,6 @@
 
 pub mod authority;
 pub mod client;
+pub mod frames;
 pub mod raw;
 pub mod server;
