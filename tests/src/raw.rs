@@ -25,11 +25,10 @@ impl Raw {
         Self { stream }
     }
 
-    /// Sends bytes. A server that has answered and closed already takes no more, which is no error.
-    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        if self.stream.write_all(bytes.as_ref()).await.is_ok() {
-            let _ = self.stream.flush().await;
-        }
+    /// Sends bytes. A server that has answered and closed already takes no more, which is no error; whether
+    /// it took all.
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.stream.write_all(bytes.as_ref()).await.is_ok() && self.stream.flush().await.is_ok()
     }
 
     /// Ends the connection's direction to the server.
