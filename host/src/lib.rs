@@ -5,13 +5,16 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use guest::Machine;
+use limits::Limits;
 use pool::Factory;
 use store::{KeyStore, MemStore};
 
+pub mod admission;
 #[expect(unsafe_code, reason = "an allocator is made of raw memory")]
 mod allocator;
 pub mod cli;
 pub mod guest;
+pub mod limits;
 mod memory;
 pub mod operation;
 pub mod pool;
@@ -28,6 +31,8 @@ pub struct Parts {
     pub memory_store: fn() -> Arc<dyn KeyStore>,
     /// Whether other programs may look into this one's memory, as tests do.
     pub inspectable: bool,
+    /// What clients may take of it.
+    pub limits: Limits,
 }
 
 /// Runs the program with the arguments, environment and standard streams of this process.
@@ -36,16 +41,19 @@ pub fn main() -> ExitCode {
         service: |machine| guest::load(guest::GUEST, machine),
         memory_store: || Arc::new(MemStore::new()),
         inspectable: false,
+        limits: Limits::default(),
     })
 }
 
-/// The same program with a guest and a memory store that fail when they are asked to.
+/// The same program with a guest and a memory store that fail when they are asked to, and with limits
+/// that a test can wait for.
 #[cfg(feature = "faults")]
-pub fn main_with_faults() -> ExitCode {
+pub fn main_with_faults(limits: Limits) -> ExitCode {
     cli::main(Parts {
         service: |machine| guest::load(guest::GUEST_WITH_FAULTS, machine),
         memory_store: || Arc::new(store::faults::Faulty::new(MemStore::new())),
         inspectable: true,
+        limits,
     })
 }
 
@@ -56,5 +64,6 @@ pub fn main_native() -> ExitCode {
         service: |machine| Ok(guest::native::factory(machine)),
         memory_store: || Arc::new(MemStore::new()),
         inspectable: false,
+        limits: Limits::default(),
     })
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use sealedge_core::name::Name;
+use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -33,14 +34,17 @@ pub enum UnderWay {
 /// Does what the service asks for.
 pub struct Operations {
     store: Arc<dyn KeyStore>,
+    /// A store that hangs takes these, and leaves the runtime's other threads to work that must go on.
+    store_places: Arc<Semaphore>,
     flights: Flights,
 }
 
 impl Operations {
-    /// Operations over a key store.
-    pub fn new(store: Arc<dyn KeyStore>) -> Self {
+    /// Operations over a key store, of which so many are done at a time; the others wait.
+    pub fn new(store: Arc<dyn KeyStore>, at_a_time: usize) -> Self {
         Self {
             store,
+            store_places: Arc::new(Semaphore::new(at_a_time)),
             flights: Flights::default(),
         }
     }
@@ -67,7 +71,7 @@ impl Operations {
                 self.get(pool, address, name.clone());
                 return Some(UnderWay::Read(name));
             }
-            Operation::StoreCreate(entry) => blocking(pool, address, move |pool| {
+            Operation::StoreCreate(entry) => self.in_store(pool, address, move |pool| {
                 let Entry { name, value } = entry;
                 let value = Zeroizing::new(value);
                 let created = with_name(&name, |name| store.create(name, &value));
@@ -77,14 +81,14 @@ impl Operations {
                 pool.forget(&name);
                 done(created)
             }),
-            Operation::StoreDelete(name) => blocking(pool, address, move |pool| {
+            Operation::StoreDelete(name) => self.in_store(pool, address, move |pool| {
                 let deleted = with_name(&name, |name| store.delete(name));
                 // Here and not only when the service asks for it: a request that has run out of time,
                 // or whose instance has died, does not ask any more.
                 pool.forget(&name);
                 done(deleted)
             }),
-            Operation::StoreList(page) => blocking(pool, address, move |_| {
+            Operation::StoreList(page) => self.in_store(pool, address, move |_| {
                 let Page {
                     prefix,
                     after,
@@ -95,7 +99,7 @@ impl Operations {
                     Err(error) => failed(&error),
                 }
             }),
-            Operation::StoreStatus => blocking(pool, address, move |_| done(store.status())),
+            Operation::StoreStatus => self.in_store(pool, address, move |_| done(store.status())),
             Operation::Invalidate(name) => blocking(pool, address, move |pool| {
                 pool.forget(&name);
                 Outcome::Done
@@ -122,16 +126,46 @@ impl Operations {
             return;
         };
         let store = self.store.clone();
-        tokio::task::spawn_blocking(move || {
+        self.when_free(move || {
+            let flights = &pool.operations().flights;
+            if flights.is_abandoned(&name, &flight) {
+                return;
+            }
             let value = with_name(&name, |name| store.get(name));
             let mut outcome = match value {
                 Ok(mut value) => Outcome::Value(std::mem::take(&mut *value)),
                 Err(error) => failed(&error),
             };
-            for address in pool.operations().flights.land(&name, &flight) {
+            for address in flights.land(&name, &flight) {
                 pool.resume(address, &outcome);
             }
             wipe(&mut outcome);
+        });
+    }
+
+    /// Does work on the key store, and hands in its outcome.
+    fn in_store(
+        &self,
+        pool: Arc<Pool>,
+        address: Address,
+        work: impl FnOnce(&Arc<Pool>) -> Outcome + Send + 'static,
+    ) {
+        self.when_free(move || {
+            let outcome = work(&pool);
+            pool.resume(address, &outcome);
+        });
+    }
+
+    /// Does work on the key store as soon as it has a place.
+    fn when_free(&self, work: impl FnOnce() + Send + 'static) {
+        let places = self.store_places.clone();
+        tokio::spawn(async move {
+            // It is never closed, which would be an error.
+            let place = places.acquire_owned().await;
+            tokio::task::spawn_blocking(move || {
+                work();
+                drop(place);
+            });
         });
     }
 
@@ -149,7 +183,7 @@ impl Operations {
     }
 }
 
-/// Runs blocking work beside the service, and hands in its outcome.
+/// Runs work that waits for instances beside the service, and hands in its outcome.
 fn blocking(
     pool: Arc<Pool>,
     address: Address,
@@ -246,15 +280,21 @@ impl Flights {
         }
     }
 
+    /// Whether nobody waits for a read any more, which then ends before it has begun.
+    fn is_abandoned(&self, name: &str, flight: &Arc<Flight>) -> bool {
+        let mut flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = flight.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !waiting.is_empty() {
+            return false;
+        }
+        remove(&mut flights, name, flight);
+        true
+    }
+
     /// Ends a flight; who has waited for it.
     fn land(&self, name: &str, flight: &Arc<Flight>) -> Vec<Address> {
         let mut flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if flights
-            .get(name)
-            .is_some_and(|current| Arc::ptr_eq(current, flight))
-        {
-            flights.remove(name);
-        }
+        remove(&mut flights, name, flight);
         std::mem::take(&mut *flight.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -264,5 +304,15 @@ impl Flights {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(name);
+    }
+}
+
+/// Removes a flight, if no other one has taken its place.
+fn remove(flights: &mut HashMap<String, Arc<Flight>>, name: &str, flight: &Arc<Flight>) {
+    if flights
+        .get(name)
+        .is_some_and(|current| Arc::ptr_eq(current, flight))
+    {
+        flights.remove(name);
     }
 }

@@ -8,10 +8,11 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
-use sealedge_core::metrics;
+use sealedge_core::metrics::{self, Counters};
 use tokio::sync::oneshot;
 use zeroize::Zeroize;
 
+use crate::admission::Admitted;
 use crate::guest::types::{self, Finished, Outcome, Request, Response, Settings};
 use crate::guest::{Instance, Machine, Trap};
 use crate::operation::{Operations, PendingBody, UnderWay};
@@ -39,10 +40,17 @@ struct Slot {
     instance: Option<Box<dyn Instance>>,
     /// Counts the instances that were here, so that outcomes for a dead one are recognised.
     incarnation: u64,
-    calls: HashMap<u64, oneshot::Sender<Finished>>,
+    calls: HashMap<u64, Parked>,
     bodies: HashMap<u64, PendingBody>,
     /// Operations that are given up when nobody waits for them any more.
     under_way: HashMap<u64, UnderWay>,
+}
+
+/// A call that waits in an instance.
+struct Parked {
+    end: oneshot::Sender<Finished>,
+    /// Kept for as long as the instance holds the request, even if its client is gone.
+    _admitted: Option<Admitted>,
 }
 
 /// Where an operation's outcome goes.
@@ -185,7 +193,7 @@ impl Pool {
     /// [`StartError`] says why they do not.
     pub async fn prepare(self: &Arc<Self>) -> Result<(), StartError> {
         let finished = self
-            .call(None, |instance, call| instance.prepare(call))
+            .call(None, None, |instance, call| instance.prepare(call))
             .await;
         match finished {
             Ok(Finished::Prepared(result)) => result.map_err(StartError::Prepare),
@@ -216,6 +224,7 @@ impl Pool {
         self: &Arc<Self>,
         request: Request,
         body: Option<PendingBody>,
+        admitted: Admitted,
         complete: impl FnOnce(&mut Request, &mut dyn Instance) -> Result<(), Trap>,
     ) -> Result<Response, Lost> {
         // Here, where nothing is held up but this request.
@@ -230,7 +239,7 @@ impl Pool {
             }
             begun
         };
-        match self.call(body, begin).await? {
+        match self.call(body, Some(admitted), begin).await? {
             Finished::Response(response) => Ok(response),
             Finished::Prepared(_) => Err(Lost),
         }
@@ -239,6 +248,7 @@ impl Pool {
     async fn call(
         self: &Arc<Self>,
         body: Option<PendingBody>,
+        admitted: Option<Admitted>,
         begin: impl FnOnce(&mut dyn Instance, u64) -> Result<Option<Finished>, Trap>,
     ) -> Result<Finished, Lost> {
         let call = self.next_call.fetch_add(1, Ordering::Relaxed);
@@ -253,7 +263,11 @@ impl Pool {
                 return Ok(finished);
             }
             let (sender, end) = oneshot::channel();
-            slot.calls.insert(call, sender);
+            let parked = Parked {
+                end: sender,
+                _admitted: admitted,
+            };
+            slot.calls.insert(call, parked);
             end
         };
         end.await.map_err(|_| Lost)
@@ -274,7 +288,7 @@ impl Pool {
             slot.bodies.remove(&call);
             if let Some(waiting) = slot.calls.remove(&call) {
                 // A client that is gone does not wait any more.
-                let _ = waiting.send(finished);
+                let _ = waiting.end.send(finished);
             }
         }
     }
@@ -303,6 +317,7 @@ impl Pool {
     /// Adds the counters of all instances, and some more, to the sums, and gives these.
     pub fn totals(self: &Arc<Self>, more: &[u64]) -> Vec<u64> {
         let mut increments = more.to_vec();
+        metrics::add(&mut increments, &self.machine.count(Counters::take));
         self.in_all(|instance| {
             metrics::add(&mut increments, &instance.take_counters()?);
             Ok(())

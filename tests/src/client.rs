@@ -107,6 +107,8 @@ pub struct Answer {
     pub status: u16,
     /// The header `Content-Type`.
     pub content_type: Option<String>,
+    /// The header `Retry-After`.
+    pub retry_after: Option<String>,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -237,12 +239,14 @@ impl Client {
             }
         };
         let (head, body) = response.into_parts();
-        let content_type = head.headers.get("content-type");
+        let header = |name: &str| {
+            let value = head.headers.get(name)?.to_str().ok()?;
+            Some(value.to_owned())
+        };
         Ok(Answer {
             status: head.status.as_u16(),
-            content_type: content_type
-                .and_then(|value| value.to_str().ok())
-                .map(str::to_owned),
+            content_type: header("content-type"),
+            retry_after: header("retry-after"),
             body: body.collect().await?.to_bytes().to_vec(),
         })
     }
@@ -258,6 +262,19 @@ impl Client {
             body.to_string()
         };
         self.send(method, path, &[], body).await.unwrap()
+    }
+
+    /// A figure of the server's, by its name and label in Prometheus's text; 0 if there is none.
+    ///
+    /// # Panics
+    /// If there is no answer.
+    pub async fn figure(&mut self, name: &str) -> f64 {
+        let answer = self.call("GET", "/v1/metrics", Value::Null).await;
+        let text = String::from_utf8(answer.body).unwrap();
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().unwrap())
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod authority;
 pub mod client;
+pub mod frames;
 pub mod history;
 pub mod memory;
 pub mod raw;

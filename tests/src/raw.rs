@@ -25,11 +25,10 @@ impl Raw {
         Self { stream }
     }
 
-    /// Sends bytes. A server that has answered and closed already takes no more, which is no error.
-    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        if self.stream.write_all(bytes.as_ref()).await.is_ok() {
-            let _ = self.stream.flush().await;
-        }
+    /// Sends bytes. A server that has answered and closed already takes no more, which is no error; whether
+    /// it took all.
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.stream.write_all(bytes.as_ref()).await.is_ok() && self.stream.flush().await.is_ok()
     }
 
     /// Ends the connection's direction to the server.
@@ -80,6 +79,7 @@ fn parse(read: &[u8]) -> Option<Answer> {
     (body.len() >= length).then(|| Answer {
         status: status.parse().unwrap(),
         content_type: header("content-type"),
+        retry_after: header("retry-after"),
         body: body.as_bytes().to_vec(),
     })
 }

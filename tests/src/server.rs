@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use rcgen::{CertificateParams, KeyPair};
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// A running server. It is killed when this is dropped.
@@ -58,6 +59,18 @@ impl Server {
         let mut command = Command::new(program);
         command.arg("server").arg("--config").arg(&file);
         command
+    }
+
+    /// Starts `program`, which must be the one with faults, under these limits: see `with_faults.rs`.
+    ///
+    /// # Panics
+    /// As [`Server::start`].
+    pub fn with_limits(program: &Path, limits: &Value, config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        write_certificate(folder.path());
+        let mut command = Self::command(program, folder.path(), "", config);
+        command.env("TEST_LIMITS", limits.to_string());
+        Self::run(command, folder)
     }
 
     /// Runs a command that starts a server.

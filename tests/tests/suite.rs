@@ -3,6 +3,8 @@
 
 #[path = "suite/audit.rs"]
 mod audit;
+#[path = "suite/bounds.rs"]
+mod bounds;
 #[path = "suite/cache.rs"]
 mod cache;
 #[path = "suite/changes.rs"]
@@ -41,6 +43,8 @@ mod requests;
 mod startup;
 #[path = "suite/streams.rs"]
 mod streams;
+#[path = "suite/timeouts.rs"]
+mod timeouts;
 #[path = "suite/transport.rs"]
 mod transport;
 

@@ -1,7 +1,7 @@
 //! What the service counts, and its Prometheus text.
 //!
 //! An instance counts for itself and hands out increments; the platform adds those of all
-//! instances. Only this module knows what the numbers stand for.
+//! instances, and of what it has refused itself. Only this module knows what the numbers stand for.
 
 use std::cell::Cell;
 use std::fmt::Write;
@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::platform::System;
 use crate::time::Time;
 
-/// Every status that the service answers with.
-const STATUSES: [u16; 11] = [200, 400, 403, 404, 405, 406, 409, 500, 501, 502, 504];
+/// Every status that the service answers with, and 503, with which a platform says that it is busy.
+const STATUSES: [u16; 12] = [200, 400, 403, 404, 405, 406, 409, 500, 501, 502, 503, 504];
 
 /// Upper bounds of the response time's buckets, in milliseconds.
 const BUCKETS: [u32; 10] = [10, 50, 100, 250, 500, 1000, 1500, 3000, 5000, 10_000];
@@ -21,11 +21,49 @@ const TIMES: usize = ACTIVE + 1;
 const TIME_SUM: usize = TIMES + BUCKETS.len() + 1;
 const AUDIT_EVENTS: usize = TIME_SUM + 1;
 const ERROR_EVENTS: usize = AUDIT_EVENTS + 1;
-const LENGTH: usize = ERROR_EVENTS + 1;
+const CONNECTIONS: usize = ERROR_EVENTS + 1;
+const LENGTH: usize = CONNECTIONS + Refusal::ALL.len();
 
-/// The counters of one instance since they were last taken.
-#[derive(Default)]
+/// Why a connection was refused or cut off, although no request on it was answered so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// There are as many connections as there may be.
+    TooMany,
+    /// The TLS handshake failed.
+    Handshake,
+    /// The TLS handshake took too long.
+    HandshakeTimeout,
+    /// What came is no request: broken, or its head too large.
+    Head,
+    /// The head of a request took too long.
+    HeadTimeout,
+    /// The client broke the rules of HTTP/2.
+    Http2,
+    /// The client did not read its answer.
+    Unread,
+}
+
+impl Refusal {
+    /// Every reason and its label.
+    const ALL: [(Self, &str); 7] = [
+        (Self::TooMany, "connections"),
+        (Self::Handshake, "handshake"),
+        (Self::HandshakeTimeout, "handshake_timeout"),
+        (Self::Head, "head"),
+        (Self::HeadTimeout, "head_timeout"),
+        (Self::Http2, "http2"),
+        (Self::Unread, "unread"),
+    ];
+}
+
+/// The counters of one instance, or of the platform, since they were last taken.
 pub struct Counters([Cell<u64>; LENGTH]);
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self([const { Cell::new(0) }; LENGTH])
+    }
+}
 
 impl Counters {
     /// A request has begun.
@@ -52,6 +90,15 @@ impl Counters {
     /// A line went to the error log.
     pub fn error_event(&self) {
         self.add(ERROR_EVENTS, 1);
+    }
+
+    /// A connection was refused or cut off.
+    pub fn refused(&self, why: Refusal) {
+        for (at, (reason, _)) in Refusal::ALL.iter().enumerate() {
+            if *reason == why {
+                self.add(CONNECTIONS + at, 1);
+            }
+        }
     }
 
     /// The increments since the last call, to be added to the sums of all instances.
@@ -119,6 +166,7 @@ pub fn render(sums: &[u64], system: &System, now: Time) -> String {
         sum(ACTIVE),
     );
     text.response_times(&sum);
+    text.refusals(&sum);
     text.counter(
         "kes_log_audit_events",
         "Records written to the audit log.",
@@ -184,6 +232,16 @@ impl Text {
     fn counter(&mut self, name: &str, help: &str, value: u64) {
         self.head(name, "counter", help);
         self.line(format_args!("{name} {value}"));
+    }
+
+    fn refusals(&mut self, sum: &impl Fn(usize) -> u64) {
+        let name = "kes_connection_refused";
+        let help = "Connections refused or cut off for no request's sake, by reason.";
+        self.head(name, "counter", help);
+        for (at, (_, reason)) in Refusal::ALL.iter().enumerate() {
+            let count = sum(CONNECTIONS + at);
+            self.line(format_args!("{name}{{reason=\"{reason}\"}} {count}"));
+        }
     }
 
     fn response_times(&mut self, sum: &impl Fn(usize) -> u64) {

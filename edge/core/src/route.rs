@@ -66,6 +66,9 @@ pub struct Route {
 
 const MB: usize = 1 << 20;
 
+/// The longest body that any route takes, in bytes.
+pub const LONGEST_BODY: usize = MB;
+
 const fn route(
     method: &'static str,
     path: &'static str,
@@ -244,6 +247,12 @@ mod tests {
                 assert_eq!(found(&with_argument), Some((route.operation, "x/y".into())));
             }
         }
+    }
+
+    #[test]
+    fn no_route_takes_a_longer_body_than_the_longest() {
+        let longest = ROUTES.iter().map(|route| route.max_body).max();
+        assert_eq!(longest, Some(LONGEST_BODY));
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! The machine and the process under the service: clock, figures, logs.
+//! The machine and the process under the service: clock, figures, logs, counters.
 
 use std::fs;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use sealedge_core::metrics::Counters;
 use sealedge_core::time::Time;
 
 use super::log::Log;
@@ -21,6 +22,7 @@ pub struct Machine {
     audit: Log,
     errors: Arc<Log>,
     logs_errors: AtomicBool,
+    counters: Mutex<Counters>,
 }
 
 impl Machine {
@@ -45,6 +47,7 @@ impl Machine {
             audit,
             errors,
             logs_errors: AtomicBool::new(true),
+            counters: Mutex::default(),
         })
     }
 
@@ -80,6 +83,11 @@ impl Machine {
     /// Tells the operator something, on standard error.
     pub fn say(&self, message: &str) {
         self.errors.write(format!("{message}\n").into_bytes());
+    }
+
+    /// Counts what no instance can: what is refused before it, or lost with it.
+    pub fn count<T>(&self, what: impl FnOnce(&Counters) -> T) -> T {
+        what(&self.counters.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Waits until both logs are written, but not without end. What comes later is lost.

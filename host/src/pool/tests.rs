@@ -6,7 +6,9 @@ use std::time::Duration;
 use wasmtime::format_err;
 
 use super::*;
+use crate::admission::Admission;
 use crate::guest::types::{Body, ContentType, Operation, Store, Tls};
+use crate::limits::Limits;
 use crate::store::MemStore;
 
 /// An instance whose configuration is a number, the status of all its answers.
@@ -119,7 +121,7 @@ fn pool(document: &str) -> Arc<Pool> {
         };
         Ok(Box::new(played) as Box<dyn Instance>)
     };
-    let operations = Operations::new(Arc::new(MemStore::new()));
+    let operations = Operations::new(Arc::new(MemStore::new()), 1);
     let machine = Arc::new(Machine::new().unwrap());
     machine.set_error_log(false);
     let Ok(pool) = Pool::new(4, Box::new(make), document.to_owned(), machine, operations) else {
@@ -139,7 +141,11 @@ fn request(path: &str) -> Request {
 }
 
 async fn ask(pool: &Arc<Pool>, path: &str) -> Result<u16, Lost> {
-    let answer = pool.serve(request(path), None, |_, _| Ok(())).await;
+    let Ok(admitted) = Admission::new(&Limits::default()).admit(0) else {
+        panic!("not let in");
+    };
+    let answer = pool.serve(request(path), None, admitted, |_, _| Ok(()));
+    let answer = answer.await;
     answer.map(|response| response.status)
 }
 

@@ -1,22 +1,28 @@
 //! HTTP on a connection whose client is known: hands requests in and answers out.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode};
+use sealedge_core::route::LONGEST_BODY;
 use zeroize::Zeroizing;
 
+use super::activity::{Activity, Underway};
+use super::refusals::Refusals;
 use super::terms::Client;
+use crate::admission::{Admission, Admitted, Busy};
 use crate::guest::Instance;
 use crate::guest::types::{self, ContentType};
 use crate::guest::wall_clock;
 use crate::operation::PendingBody;
-use crate::pool::Pool;
+use crate::pool::{Lost, Pool};
 
 /// A body up to this length is waited for before the service is asked, if it comes soon.
 const SMALL_BODY: u64 = 16 * 1024;
@@ -28,6 +34,12 @@ const SOON: Duration = Duration::from_secs(1);
 pub struct Connection {
     /// The service.
     pub pool: Arc<Pool>,
+    /// Hears what the host answers itself.
+    pub refusals: Arc<Refusals>,
+    /// Lets requests in.
+    pub admission: Arc<Admission>,
+    /// What goes on on the connection.
+    pub activity: Arc<Activity>,
     /// Who is at its other end.
     pub client: Client,
 }
@@ -36,7 +48,45 @@ pub struct Connection {
 pub async fn serve(
     connection: Arc<Connection>,
     request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> Result<Response<Answer>, Infallible> {
+    let mut underway = connection.activity.begin();
+    let begun = Instant::now();
+    let is_head = request.method() == Method::HEAD;
+    let answer = match connection.admission.admit(longest(request.body())) {
+        Ok(admitted) => ask(&connection, request, admitted)
+            .await
+            .map_err(|Lost| lost()),
+        Err(busy) => Err(try_later(busy)),
+    };
+    let response = answer.map(to_http).unwrap_or_else(|response| {
+        let status = response.status().as_u16();
+        connection.refusals.request(status, begun.elapsed());
+        response
+    });
+    let response = if is_head {
+        without_body(response)
+    } else {
+        response
+    };
+    underway.answered();
+    Ok(response.map(|body| Answer {
+        body: Full::new(body),
+        _underway: underway,
+    }))
+}
+
+/// The most bytes of a body that may have to be held.
+fn longest(body: &Incoming) -> usize {
+    let length = body.size_hint().upper().unwrap_or(u64::MAX);
+    usize::try_from(length).map_or(LONGEST_BODY, |length| length.min(LONGEST_BODY))
+}
+
+/// Asks the service.
+async fn ask(
+    connection: &Connection,
+    request: Request<Incoming>,
+    admitted: Admitted,
+) -> Result<types::Response, Lost> {
     let (head, body) = request.into_parts();
     let arrived = wall_clock();
     let (body, pending) = received(body).await;
@@ -50,32 +100,12 @@ pub async fn serve(
     let identify = |request: &mut types::Request, instance: &mut dyn Instance| {
         connection.client.identify(request, &head.headers, instance)
     };
-    let answer = connection.pool.serve(request, pending, identify).await;
-    let response = match answer {
-        Ok(response) => to_http(response),
-        Err(_lost) => to_http(types::Response {
-            status: 500,
-            content_type: ContentType::Json,
-            body: br#"{"message":"internal server error"}"#.to_vec(),
-        }),
-    };
-    if response.status() == StatusCode::BAD_REQUEST {
+    let pool = &connection.pool;
+    let response = pool.serve(request, pending, admitted, identify).await?;
+    if response.status == 400 {
         connection.client.was_refused();
     }
-    Ok(if head.method == Method::HEAD {
-        without_body(response)
-    } else {
-        response
-    })
-}
-
-/// The answer to HEAD (RFC 9110, 9.3.2): by HTTP/2 hyper would send the body as well.
-fn without_body(response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
-    let (mut head, body) = response.into_parts();
-    if let Some(length) = body.size_hint().exact() {
-        head.headers.insert(CONTENT_LENGTH, length.into());
-    }
-    Response::from_parts(head, Full::default())
+    Ok(response)
 }
 
 /// The body, if it is small and comes soon; else what has come of it, and the rest to be read later.
@@ -108,10 +138,10 @@ async fn received(mut body: Incoming) -> (types::Body, Option<PendingBody>) {
     (types::Body::Later, Some(PendingBody { begun, rest }))
 }
 
-fn to_http(response: types::Response) -> Response<Full<Bytes>> {
+fn to_http(response: types::Response) -> Response<Bytes> {
     // It may hold a DEK: it wipes itself when it is sent.
     let body = Zeroizing::new(response.body);
-    let mut answer = Response::new(Full::new(Bytes::from_owner(body)));
+    let mut answer = Response::new(Bytes::from_owner(body));
     *answer.status_mut() =
         StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let content_type = match response.content_type {
@@ -123,4 +153,62 @@ fn to_http(response: types::Response) -> Response<Full<Bytes>> {
     let value = HeaderValue::from_static(content_type.as_str());
     answer.headers_mut().insert(CONTENT_TYPE, value);
     answer
+}
+
+/// What the client gets whose request was lost with its instance.
+fn lost() -> Response<Bytes> {
+    let status = StatusCode::INTERNAL_SERVER_ERROR;
+    by_host(status, "internal server error")
+}
+
+/// What the client gets whose request is not let in.
+fn try_later(busy: Busy) -> Response<Bytes> {
+    let mut answer = by_host(StatusCode::SERVICE_UNAVAILABLE, &busy.to_string());
+    let headers = answer.headers_mut();
+    headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    answer
+}
+
+/// An answer that the service knows nothing of.
+fn by_host(status: StatusCode, message: &str) -> Response<Bytes> {
+    to_http(types::Response {
+        status: status.as_u16(),
+        content_type: ContentType::Json,
+        body: serde_json::json!({ "message": message })
+            .to_string()
+            .into_bytes(),
+    })
+}
+
+/// The answer to HEAD (RFC 9110, 9.3.2): by HTTP/2 hyper would send the body as well.
+fn without_body(response: Response<Bytes>) -> Response<Bytes> {
+    let (mut head, body) = response.into_parts();
+    head.headers.insert(CONTENT_LENGTH, body.len().into());
+    Response::from_parts(head, Bytes::new())
+}
+
+/// An answer's body. Until hyper has taken it, its request is under way.
+pub struct Answer {
+    body: Full<Bytes>,
+    _underway: Underway,
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }

@@ -1,51 +1,47 @@
 //! `sealedge server`: from the options to a running server, and to its end.
 
+mod activity;
+mod connection;
 mod dev;
 mod http;
+mod refusals;
 mod reload;
 mod terms;
 mod tls;
 
 use std::fmt;
-use std::future::{Future, poll_fn};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown, Watcher};
-use tokio::net::{TcpListener, TcpStream};
+use sealedge_core::metrics::Refusal;
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio_rustls::TlsAcceptor;
 
 use crate::Parts;
+use crate::admission::Admission;
 use crate::cli::server::ServerOptions;
 use crate::guest::Machine;
 use crate::guest::types::{Settings, Store};
+use crate::limits::Limits;
 use crate::memory;
 use crate::operation::Operations;
 use crate::pool::{self, Pool};
 use crate::store::{FsStore, KeyStore};
+use connection::{Connections, Template};
 use dev::Dev;
-use http::Connection;
+use refusals::Refusals;
 use reload::{Files, Reloader};
-use terms::{Client, InForce, Terms};
+use terms::{InForce, Terms};
 use tls::ServerCertificate;
 
-/// How long a client may take for the TLS handshake, and for the head of a request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long requests in flight may go on after the signal to stop.
-const GRACE: Duration = Duration::from_secs(20);
+/// Threads for blocking work that is not the key store's: it must go on while the store hangs.
+const OTHER_THREADS: usize = 64;
 
 /// How often the runtime is woken: how long a call that runs away can hold up others.
 const HEARTBEAT: Duration = Duration::from_millis(50);
@@ -118,6 +114,7 @@ pub fn run(options: &ServerOptions, parts: Parts) -> ExitCode {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .max_blocking_threads(parts.limits.store + OTHER_THREADS)
         .build();
     let ended = runtime.map_err(StartError::Io).and_then(|runtime| {
         keep_awake(&runtime).map_err(StartError::Io)?;
@@ -190,7 +187,8 @@ async fn serve(options: &ServerOptions, parts: Parts) -> Result<(), StartError> 
     let store = open_store(&settings.store, parts)?;
     let size = std::thread::available_parallelism().map_or(1, |count| count.get());
     let not_started = |error: pool::StartError| StartError::Guest(error.to_string());
-    let operations = Operations::new(store);
+    let limits = parts.limits.within_this_process();
+    let operations = Operations::new(store, limits.store);
     let pool = Pool::new(size, make, document, machine.clone(), operations).map_err(not_started)?;
     pool.prepare().await.map_err(not_started)?;
     match &dev {
@@ -207,7 +205,7 @@ async fn serve(options: &ServerOptions, parts: Parts) -> Result<(), StartError> 
         files,
     );
     reloader.run(hangup).map_err(StartError::Io)?;
-    let ended = server.run(&pool, &machine).await;
+    let ended = server.run(&pool, &machine, limits).await;
     machine.flush();
     ended
 }
@@ -297,23 +295,42 @@ impl Server {
     }
 
     /// Serves until a signal to stop comes, and then what is in flight.
-    async fn run(self, pool: &Arc<Pool>, machine: &Machine) -> Result<(), StartError> {
+    async fn run(
+        self,
+        pool: &Arc<Pool>,
+        machine: &Arc<Machine>,
+        limits: Limits,
+    ) -> Result<(), StartError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Io)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Io)?;
         let (stop, stopping) = watch::channel(false);
         tokio::spawn(tick(pool.clone()));
-        let connections = GracefulShutdown::new();
+        let admission = Admission::new(&limits);
+        let refusals = Refusals::new(machine.clone());
+        let connections = Connections::new(limits.connections);
         loop {
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, peer)) => {
+                        // Closed at once: its client may try another server, which it would not if
+                        // it had to wait until it is accepted.
+                        let Some(place) = connections.place() else {
+                            refusals.count(Refusal::TooMany);
+                            continue;
+                        };
                         let template = Template {
                             pool: pool.clone(),
+                            admission: admission.clone(),
+                            refusals: refusals.clone(),
+                            limits,
                             ip: peer.ip().to_canonical().to_string(),
                             in_force: self.in_force.clone(),
                             stopping: stopping.clone(),
                         };
-                        tokio::spawn(connect(stream, template, connections.watcher()));
+                        tokio::spawn(async move {
+                            connection::serve(stream, template).await;
+                            drop(place);
+                        });
                     }
                     // Out of file descriptors, most likely: those in use will come back.
                     Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -324,19 +341,28 @@ impl Server {
         }
         drop(self.listener);
         let count = connections.count();
-        let s = if count == 1 { "" } else { "s" };
-        machine.say(&format!("stopping: finishing {count} connection{s}"));
-        // Handshakes have nothing in flight.
+        machine.say(&format!(
+            "stopping: finishing {}",
+            counted(count, "connection")
+        ));
         let _ = stop.send(true);
         tokio::select! {
-            () = connections.shutdown() => return Ok(()),
-            () = tokio::time::sleep(GRACE) => {}
+            () = connections.end() => return Ok(()),
+            () = tokio::time::sleep(limits.grace) => {}
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        machine.say("stopped with requests in flight");
+        let cut = counted(admission.requests(), "request");
+        let open = counted(connections.count(), "connection");
+        machine.say(&format!("stopped: cut off {cut} in flight on {open}"));
         Ok(())
     }
+}
+
+/// `1 request`, `2 requests`.
+fn counted(count: usize, what: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{s}")
 }
 
 /// Lets the instances wipe what has expired, once a second.
@@ -349,85 +375,4 @@ async fn tick(pool: Arc<Pool>) {
         // must not be the one who looks after connections.
         let _ = tokio::task::spawn_blocking(move || pool.tick()).await;
     }
-}
-
-/// What is known of a connection before its handshake.
-struct Template {
-    pool: Arc<Pool>,
-    ip: String,
-    in_force: Arc<InForce>,
-    /// Becomes true when the server is told to stop.
-    stopping: watch::Receiver<bool>,
-}
-
-/// Serves one connection.
-async fn connect(stream: TcpStream, mut template: Template, watcher: Watcher) {
-    // An answer is small and complete: waiting for more to send would only delay it.
-    let _ = stream.set_nodelay(true);
-    let terms = template.in_force.terms();
-    let acceptor = TlsAcceptor::from(terms.tls.clone());
-    let accepted = tokio::select! {
-        accepted = tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream)) => accepted,
-        _ = template.stopping.wait_for(|stopping| *stopping) => return,
-    };
-    let Ok(Ok(stream)) = accepted else { return };
-    let (_, session) = stream.get_ref();
-    let chain: Vec<Vec<u8>> = session
-        .peer_certificates()
-        .unwrap_or_default()
-        .iter()
-        .map(|certificate| certificate.to_vec())
-        .collect();
-    let is_http2 = session.alpn_protocol() == Some(b"h2");
-    let Ok(client) = template.pool.authenticate(&chain, &template.ip) else {
-        return;
-    };
-    let connection = Arc::new(Connection {
-        pool: template.pool,
-        client: Client::new(template.in_force, terms, chain, template.ip, client),
-    });
-    let served = connection.clone();
-    let service = service_fn(move |request| http::serve(served.clone(), request));
-    let client = &connection.client;
-    let stop = async { drop(template.stopping.wait_for(|stopping| *stopping).await) };
-    let stream = TokioIo::new(stream);
-    // How a connection ends concerns only its client: each request was answered or was not there.
-    if is_http2 {
-        let server = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .serve_connection(stream, service);
-        let _ = finish(server, client, stop).await;
-    } else {
-        let server = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .serve_connection(stream, service);
-        let _ = finish(server, client, stop).await;
-    }
-    // Whoever waits for the server's end has waited for this.
-    drop(watcher);
-}
-
-/// Serves a connection to its end. What is in flight is the last of it once `stop` is ready, or the
-/// client would not be let in any more.
-async fn finish<C: GracefulConnection>(
-    connection: C,
-    client: &Client,
-    stop: impl Future<Output = ()>,
-) -> C::Output {
-    let (mut connection, mut stop) = (pin!(connection), pin!(stop));
-    let mut is_last = false;
-    poll_fn(|context| {
-        let served = connection.as_mut().poll(context);
-        if served.is_ready() || is_last {
-            return served;
-        }
-        if client.is_refused() || stop.as_mut().poll(context).is_ready() {
-            is_last = true;
-            connection.as_mut().graceful_shutdown();
-            return connection.as_mut().poll(context);
-        }
-        Poll::Pending
-    })
-    .await
 }

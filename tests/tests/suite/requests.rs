@@ -186,6 +186,24 @@ async fn bodies_may_be_as_long_as_their_route_says() {
 }
 
 #[tokio::test]
+async fn an_answer_to_a_body_that_nobody_reads_arrives() {
+    let (server, mut client) = server().await;
+    let body = vec![b' '; 3 * MIB];
+    let framing = format!("content-length: {}", body.len());
+    for _ in 0..10 {
+        let mut raw = Raw::connect(&server.address, &admin()).await;
+        raw.send(head("/v1/key/create/good", &framing)).await;
+        // The answer is there, and the server would like to close. If it did, the body would be answered
+        // by a reset, which can overtake the answer on its way through a network.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(raw.send(&body).await, "the body was answered by a reset");
+        let answer = raw.answer().await.expect("an answer");
+        assert_eq!(answer.message(), "key already exists");
+    }
+    assert_untouched(&server, &mut client).await;
+}
+
+#[tokio::test]
 async fn a_body_that_is_cut_off_does_nothing() {
     let (server, mut client) = server().await;
     let key = STANDARD.encode([7; 32]);

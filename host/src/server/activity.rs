@@ -1,0 +1,255 @@
+//! What goes on on a connection, and when that is too little.
+//!
+//! hyper knows no idle time, and takes a kept-alive connection for one that is slow with its next
+//! head. So the connection is watched from both sides: by the bytes that go through its stream, and
+//! by its requests.
+
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, sleep};
+
+use crate::limits::Limits;
+
+/// A connection's activity.
+pub struct Activity {
+    limits: Limits,
+    /// Whether bytes that come while nothing is under way begin the head of a request. By HTTP/2 they
+    /// may be anything.
+    bytes_are_heads: bool,
+    state: Mutex<State>,
+}
+
+/// What a connection is waited for, and does not do in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overdue {
+    /// To send the head of a request.
+    Head,
+    /// To begin anything.
+    Idle,
+    /// To read its answer.
+    Unread,
+    /// To end.
+    End,
+}
+
+struct State {
+    /// Requests whose answers hyper has not taken yet.
+    requests: usize,
+    /// How many of them have an answer.
+    answers: usize,
+    /// The head of a request is on its way.
+    head: bool,
+    /// The connection should end.
+    closing: bool,
+    /// When one of these changed.
+    since: Instant,
+    /// Since when the client takes no bytes although there are some.
+    blocked: Option<Instant>,
+}
+
+impl Activity {
+    /// A connection on which the first request is awaited.
+    pub fn new(limits: Limits, bytes_are_heads: bool) -> Arc<Self> {
+        Arc::new(Self {
+            limits,
+            bytes_are_heads,
+            state: Mutex::new(State {
+                requests: 0,
+                answers: 0,
+                head: true,
+                closing: false,
+                since: Instant::now(),
+                blocked: None,
+            }),
+        })
+    }
+
+    /// A request has come.
+    pub fn begin(self: &Arc<Self>) -> Underway {
+        let mut state = self.state();
+        state.head = false;
+        state.requests += 1;
+        Underway {
+            on: self.clone(),
+            answered: false,
+        }
+    }
+
+    /// The connection is to end as soon as nothing is under way.
+    pub fn close(&self) {
+        let mut state = self.state();
+        state.closing = true;
+        state.since = Instant::now();
+    }
+
+    /// Waits until the connection is overdue. To be polled whenever something happens on it.
+    pub async fn overdue(&self) -> Overdue {
+        let mut timer = pin!(sleep(self.limits.head));
+        poll_fn(|cx| {
+            loop {
+                // Most requests begin and end without a change of the timer.
+                if let Some((at, _)) = self.deadline()
+                    && at < timer.deadline()
+                {
+                    timer.as_mut().reset(at);
+                }
+                ready!(timer.as_mut().poll(cx));
+                let now = Instant::now();
+                match self.deadline() {
+                    Some((at, overdue)) if at <= now => return Poll::Ready(overdue),
+                    Some((at, _)) => timer.as_mut().reset(at),
+                    None => timer.as_mut().reset(now + self.limits.idle),
+                }
+            }
+        })
+        .await
+    }
+
+    /// When the connection is overdue if nothing happens until then, and with what; `None` while it is
+    /// the service that is waited for, whose routes have limits of their own.
+    fn deadline(&self) -> Option<(Instant, Overdue)> {
+        let state = self.state();
+        let (since, limit, overdue) = if let Some(blocked) = state.blocked {
+            (blocked, self.limits.send, Overdue::Unread)
+        } else if state.answers > 0 {
+            (state.since, self.limits.send, Overdue::Unread)
+        } else if state.requests > 0 {
+            return None;
+        } else if state.closing {
+            (state.since, self.limits.head, Overdue::End)
+        } else if state.head {
+            (state.since, self.limits.head, Overdue::Head)
+        } else {
+            (state.since, self.limits.idle, Overdue::Idle)
+        };
+        Some((since + limit, overdue))
+    }
+
+    fn received(&self) {
+        if !self.bytes_are_heads {
+            return;
+        }
+        let mut state = self.state();
+        if state.requests == 0 && !state.head {
+            state.head = true;
+            state.since = Instant::now();
+        }
+    }
+
+    fn sent(&self, is_blocked: bool) {
+        let mut state = self.state();
+        if is_blocked {
+            state.blocked.get_or_insert_with(Instant::now);
+        } else {
+            state.blocked = None;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request, from its head until hyper has taken its answer or the connection is gone.
+pub struct Underway {
+    on: Arc<Activity>,
+    answered: bool,
+}
+
+impl Underway {
+    /// The answer is there: it is the client's turn.
+    pub fn answered(&mut self) {
+        let mut state = self.on.state();
+        state.answers += 1;
+        state.since = Instant::now();
+        self.answered = true;
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        let mut state = self.on.state();
+        state.requests -= 1;
+        if self.answered {
+            state.answers -= 1;
+        }
+        state.since = Instant::now();
+    }
+}
+
+/// A connection's stream, whose bytes count as activity.
+pub struct Watched<S> {
+    stream: S,
+    activity: Arc<Activity>,
+}
+
+impl<S> Watched<S> {
+    /// Watches a stream.
+    pub fn new(stream: S, activity: Arc<Activity>) -> Self {
+        Self { stream, activity }
+    }
+
+    /// The stream, not watched any more.
+    pub fn into_inner(self) -> S {
+        self.stream
+    }
+
+    fn sent<T>(&self, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        self.activity.sent(done.is_pending());
+        done
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.activity.received();
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.sent(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        self.sent(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.sent(flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let closed = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.sent(closed)
+    }
+}
