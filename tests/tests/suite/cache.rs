@@ -13,18 +13,26 @@ use serde_json::Value;
 const AES: (&str, &str) = ("vector-aes", "AES256");
 const CHACHA: (&str, &str) = ("vector-chacha", "ChaCha20");
 
-/// A server with one instance, so that there is one cache: it sees one processor.
 fn server(expiry: &str) -> Server {
-    let folder = tempfile::tempdir().unwrap();
-    write_certificate(folder.path());
-    let config = format!(
+    with_one_instance(&config(expiry))
+}
+
+/// A configuration with this expiry, whose store is the folder [`Server::keys`].
+pub fn config(expiry: &str) -> String {
+    format!(
         "admin: {{identity: {}}}
 cache: {{expiry: {expiry}}}
 keystore: {{fs: {{path: \"{{folder}}/keys\"}}}}
 ",
         recorded("admin").identity()
-    );
-    let plain = Server::command(Path::new(crate::SEALEDGE), folder.path(), "", &config);
+    )
+}
+
+/// A server with one instance, so that there is one cache: it sees one processor.
+pub fn with_one_instance(config: &str) -> Server {
+    let folder = tempfile::tempdir().unwrap();
+    write_certificate(folder.path());
+    let plain = Server::command(Path::new(crate::SEALEDGE), folder.path(), "", config);
     let mut command = Command::new("taskset");
     command.args(["--cpu-list", &a_processor()]);
     command.arg(plain.get_program()).args(plain.get_args());
