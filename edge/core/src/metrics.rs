@@ -44,7 +44,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Every reason and its label.
+    /// Every reason and its name.
     const ALL: [(Self, &str); 7] = [
         (Self::TooMany, "connections"),
         (Self::Handshake, "handshake"),
@@ -235,12 +235,11 @@ impl Text {
     }
 
     fn refusals(&mut self, sum: &impl Fn(usize) -> u64) {
-        let name = "kes_connection_refused";
-        let help = "Connections refused or cut off for no request's sake, by reason.";
-        self.head(name, "counter", help);
+        // A name for each, and not a label: KES's Go client takes no metric of two values.
         for (at, (_, reason)) in Refusal::ALL.iter().enumerate() {
-            let count = sum(CONNECTIONS + at);
-            self.line(format_args!("{name}{{reason=\"{reason}\"}} {count}"));
+            let name = format!("kes_connection_refused_{reason}");
+            let help = "Connections refused or cut off for no request's sake.";
+            self.counter(&name, help, sum(CONNECTIONS + at));
         }
     }
 
