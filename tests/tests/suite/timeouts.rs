@@ -25,7 +25,7 @@ fn admin() -> Credentials {
 /// How many connections were refused or cut off for this reason.
 async fn refused(server: &Server, reason: &str) -> f64 {
     let mut client = Client::admin(&server.address).await;
-    let name = format!("kes_connection_refused{{reason=\"{reason}\"}}");
+    let name = format!("kes_connection_refused_{reason}");
     client.figure(&name).await
 }
 
