@@ -44,15 +44,44 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Every reason and its name.
-    const ALL: [(Self, &str); 7] = [
-        (Self::TooMany, "connections"),
-        (Self::Handshake, "handshake"),
-        (Self::HandshakeTimeout, "handshake_timeout"),
-        (Self::Head, "head"),
-        (Self::HeadTimeout, "head_timeout"),
-        (Self::Http2, "http2"),
-        (Self::Unread, "unread"),
+    /// Every reason, the end of its counter's name, and what it says. They are no labels of one counter:
+    /// KES's Go client can't read metrics of which an unknown one has several values.
+    const ALL: [(Self, &str, &str); 7] = [
+        (
+            Self::TooMany,
+            "limit",
+            "Connections closed because there were too many.",
+        ),
+        (
+            Self::Handshake,
+            "handshake",
+            "Connections whose TLS handshake failed.",
+        ),
+        (
+            Self::HandshakeTimeout,
+            "handshake_timeout",
+            "Connections whose TLS handshake took too long.",
+        ),
+        (
+            Self::Head,
+            "head",
+            "Connections on which something else than a request came, or too large a head.",
+        ),
+        (
+            Self::HeadTimeout,
+            "head_timeout",
+            "Connections on which the head of a request took too long.",
+        ),
+        (
+            Self::Http2,
+            "http2",
+            "Connections on which the rules of HTTP/2 were broken.",
+        ),
+        (
+            Self::Unread,
+            "unread",
+            "Connections whose client did not read its answer.",
+        ),
     ];
 }
 
@@ -94,7 +123,7 @@ impl Counters {
 
     /// A connection was refused or cut off.
     pub fn refused(&self, why: Refusal) {
-        for (at, (reason, _)) in Refusal::ALL.iter().enumerate() {
+        for (at, (reason, ..)) in Refusal::ALL.iter().enumerate() {
             if *reason == why {
                 self.add(CONNECTIONS + at, 1);
             }
@@ -235,10 +264,8 @@ impl Text {
     }
 
     fn refusals(&mut self, sum: &impl Fn(usize) -> u64) {
-        // A name for each, and not a label: KES's Go client takes no metric of two values.
-        for (at, (_, reason)) in Refusal::ALL.iter().enumerate() {
+        for (at, (_, reason, help)) in Refusal::ALL.iter().enumerate() {
             let name = format!("kes_connection_refused_{reason}");
-            let help = "Connections refused or cut off for no request's sake.";
             self.counter(&name, help, sum(CONNECTIONS + at));
         }
     }

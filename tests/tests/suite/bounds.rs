@@ -76,7 +76,7 @@ async fn connections_beyond_the_bound_are_closed_until_there_is_room() {
         let more = Client::connect(&server.address, Some(&who)).await;
         assert!(more.is_err(), "a fourth connection is served");
     }
-    let refused = "kes_connection_refused_connections";
+    let refused = "kes_connection_refused_limit";
     let mut client = clients.pop().unwrap();
     assert_eq!(client.figure(refused).await, 2.0);
     drop(client);
