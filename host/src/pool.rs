@@ -222,27 +222,30 @@ impl Pool {
     /// The instance died before it answered.
     pub async fn serve(
         self: &Arc<Self>,
-        request: Request,
+        mut request: Request,
         body: Option<PendingBody>,
         admitted: Admitted,
         complete: impl FnOnce(&mut Request, &mut dyn Instance) -> Result<(), Trap>,
     ) -> Result<Response, Lost> {
         // Here, where nothing is held up but this request.
         self.machine.audit_room().await;
-        let begin = move |instance: &mut dyn Instance, call| {
-            let mut request = request;
+        let begin = |instance: &mut dyn Instance, call| {
             complete(&mut request, instance)?;
             let begun = instance.start(call, &request);
             // It may hold a key or a plaintext, and the instance has it now.
             if let types::Body::Whole(body) = &mut request.body {
                 body.zeroize();
             }
+            request.body = types::Body::None;
             begun
         };
-        match self.call(body, Some(admitted), begin).await? {
-            Finished::Response(response) => Ok(response),
-            Finished::Prepared(_) => Err(Lost),
+        if let Ok(Finished::Response(response)) = self.call(body, Some(admitted), begin).await {
+            return Ok(response);
         }
+        let (index, slot) = self.pick();
+        // If this one dies as well, standard error has said of both what there is to say.
+        let _ = self.enter(index, slot, |instance| instance.lost(&request));
+        Err(Lost)
     }
 
     async fn call(
@@ -309,9 +312,11 @@ impl Pool {
         self.in_all(|instance| instance.forget(name));
     }
 
-    /// Lets every instance wipe what has expired.
+    /// Lets every instance wipe what has expired, and takes what it has counted: what it counts until
+    /// the next time is lost if it dies.
     pub fn tick(self: &Arc<Self>) {
         self.in_all(|instance| instance.tick());
+        self.totals(&[]);
     }
 
     /// Adds the counters of all instances, and some more, to the sums, and gives these.

@@ -103,6 +103,11 @@ impl<L: Lent> Door<L> {
         })
     }
 
+    /// Records a request that was lost with another instance.
+    pub fn lost(&self, request: &Request<LentBody<L>>) {
+        self.service.lost(request);
+    }
+
     /// Begins to create the keys that the configuration wants to exist.
     pub fn prepare(&mut self, call: u64) -> Option<Finished> {
         let service = self.service.clone();

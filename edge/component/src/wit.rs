@@ -14,7 +14,7 @@ use sealedge_core::time::Time;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::configure;
-use crate::door::{self, Door};
+use crate::door::{self, Door, LentBody};
 use crate::lent::{Lent, Operation, Outcome};
 use bindings::exports::sealedge::edge::service::Guest;
 use bindings::sealedge::edge::{crypto, lent, types};
@@ -75,22 +75,18 @@ impl Guest for Component {
         #[cfg(feature = "faults")]
         crate::faults::fail_if_asked(&what.line);
         door(|door| {
-            let body = match what.body {
-                types::Body::None => Incoming::Whole(Vec::new()),
-                types::Body::Whole(body) => Incoming::Whole(body),
-                types::Body::Later => Incoming::Later(door.body(call)),
-            };
-            let request = Request {
-                line: what.line,
-                arrived: Time::from_nanos(what.arrived),
-                client: Client::from_bytes(what.client),
-                forwarded: what.forwarded.unwrap_or_default(),
-                body,
-            };
+            let request = request(door, call, what);
             door.start(call, request)
         })
         .flatten()
         .map(finished)
+    }
+
+    fn lost(what: types::Request) {
+        door(|door| {
+            let request = request(door, 0, what);
+            door.lost(&request);
+        });
     }
 
     fn resume(io: u64, what: types::Outcome) -> Option<(u64, types::Finished)> {
@@ -108,6 +104,20 @@ impl Guest for Component {
 
     fn take_counters() -> Vec<u64> {
         door(|door| door.service().take_counters()).unwrap_or_default()
+    }
+}
+
+fn request(door: &Door<Imports>, call: u64, what: types::Request) -> Request<LentBody<Imports>> {
+    Request {
+        line: what.line,
+        arrived: Time::from_nanos(what.arrived),
+        client: Client::from_bytes(what.client),
+        forwarded: what.forwarded.unwrap_or_default(),
+        body: match what.body {
+            types::Body::None => Incoming::Whole(Vec::new()),
+            types::Body::Whole(body) => Incoming::Whole(body),
+            types::Body::Later => Incoming::Later(door.body(call)),
+        },
     }
 }
 

@@ -1,6 +1,5 @@
 //! The service: from a request to its answer.
 
-use std::borrow::Cow;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -179,22 +178,44 @@ impl<P: Platform> Service<P> {
         };
         let response = answer.unwrap_or_else(|error| self.refuse(&error));
 
-        let duration = self.platform.now().since(arrived);
-        if self.log.audit && found.is_some_and(|(route, _)| route.access != Access::Public) {
-            let path = decoded.unwrap_or(Cow::Borrowed(path));
-            let (identity, status) = (caller.ok(), response.status);
-            self.counters.audit_event();
-            self.platform.audit(&audit::Record {
-                time: arrived,
-                ip: client.ip(),
-                path: &path,
-                identity,
-                status,
-                duration,
-            });
-        }
-        self.counters.end(response.status, duration);
+        let record = audit::Record {
+            time: arrived,
+            ip: client.ip(),
+            path: decoded.as_deref().unwrap_or(path),
+            identity: caller.ok(),
+            status: response.status,
+            duration: self.platform.now().since(arrived),
+        };
+        self.counters.end(record.status, record.duration);
+        self.record(found, record);
         response
+    }
+
+    /// Records a request that the platform has answered by 500, since it was lost with another
+    /// instance. Counting it is the platform's.
+    pub fn lost(&self, request: &Request<P::Body>) {
+        let (_, path) = request.line.split_once(' ').unwrap_or_default();
+        let decoded = route::canonical(path);
+        let found = decoded.as_deref().and_then(|path| self.router.find(path));
+        let (arrived, client) = (request.arrived, &request.client);
+        let caller = self.identify(client.principal(), &request.forwarded, arrived);
+        let record = audit::Record {
+            time: arrived,
+            ip: client.ip(),
+            path: decoded.as_deref().unwrap_or(path),
+            identity: caller.ok(),
+            status: 500,
+            duration: self.platform.now().since(arrived),
+        };
+        self.record(found, record);
+    }
+
+    /// Writes a record to the audit log if the request's route is one that wants to know who asks.
+    fn record(&self, found: Option<(&Route, &str)>, record: audit::Record<'_>) {
+        if self.log.audit && found.is_some_and(|(route, _)| route.access != Access::Public) {
+            self.counters.audit_event();
+            self.platform.audit(&record);
+        }
     }
 
     /// Who asks: the connection's client, or the one whose certificate a listed proxy forwards.

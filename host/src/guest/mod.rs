@@ -78,6 +78,8 @@ pub trait Instance: Send {
     -> Result<Vec<u8>, Trap>;
     /// See `start` in `wit/`.
     fn start(&mut self, call: u64, request: &Request) -> Result<Option<Finished>, Trap>;
+    /// See `lost` in `wit/`.
+    fn lost(&mut self, request: &Request) -> Result<(), Trap>;
     /// See `resume` in `wit/`.
     fn resume(&mut self, io: u64, outcome: &Outcome) -> Result<Option<(u64, Finished)>, Trap>;
     /// See `forget` in `wit/`.
@@ -238,6 +240,11 @@ impl Instance for Guest {
     fn start(&mut self, call: u64, request: &Request) -> Result<Option<Finished>, Trap> {
         let (store, service) = self.limited(CALL_LIMIT);
         Ok(service.call_start(store, call, request)?)
+    }
+
+    fn lost(&mut self, request: &Request) -> Result<(), Trap> {
+        let (store, service) = self.limited(CALL_LIMIT);
+        Ok(service.call_lost(store, request)?)
     }
 
     fn resume(&mut self, io: u64, outcome: &Outcome) -> Result<Option<(u64, Finished)>, Trap> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ring::rand::{SecureRandom, SystemRandom};
 use sealedge_component::configure;
-use sealedge_component::door::{self, Door};
+use sealedge_component::door::{self, Door, LentBody};
 use sealedge_component::lent::{self, Lent};
 use sealedge_core::client::Client;
 use sealedge_core::config::{Config, Keystore};
@@ -111,18 +111,14 @@ impl Instance for Confined {
 
     fn start(&mut self, call: u64, what: &Request) -> Result<Option<Finished>, Trap> {
         let door = self.0.door()?;
-        let request = service::Request {
-            line: what.line.clone(),
-            arrived: Time::from_nanos(what.arrived),
-            client: Client::from_bytes(what.client.clone()),
-            forwarded: what.forwarded.clone().unwrap_or_default(),
-            body: match &what.body {
-                types::Body::None => service::Incoming::Whole(Vec::new()),
-                types::Body::Whole(body) => service::Incoming::Whole(body.clone()),
-                types::Body::Later => service::Incoming::Later(door.body(call)),
-            },
-        };
+        let request = request(door, call, what);
         Ok(door.start(call, request).map(finished))
+    }
+
+    fn lost(&mut self, what: &Request) -> Result<(), Trap> {
+        let door = self.0.door()?;
+        door.lost(&request(door, 0, what));
+        Ok(())
     }
 
     fn resume(&mut self, io: u64, what: &Outcome) -> Result<Option<(u64, Finished)>, Trap> {
@@ -150,6 +146,20 @@ impl Instance for Confined {
 
     fn cancelled(&mut self) -> Vec<u64> {
         self.0.begun.cancelled.take()
+    }
+}
+
+fn request(door: &Door<Lender>, call: u64, what: &Request) -> service::Request<LentBody<Lender>> {
+    service::Request {
+        line: what.line.clone(),
+        arrived: Time::from_nanos(what.arrived),
+        client: Client::from_bytes(what.client.clone()),
+        forwarded: what.forwarded.clone().unwrap_or_default(),
+        body: match &what.body {
+            types::Body::None => service::Incoming::Whole(Vec::new()),
+            types::Body::Whole(body) => service::Incoming::Whole(body.clone()),
+            types::Body::Later => service::Incoming::Later(door.body(call)),
+        },
     }
 }
 

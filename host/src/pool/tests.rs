@@ -67,6 +67,10 @@ impl Instance for Played {
         Ok(Vec::new())
     }
 
+    fn lost(&mut self, _request: &Request) -> Result<(), Trap> {
+        Ok(())
+    }
+
     fn resume(&mut self, _io: u64, _outcome: &Outcome) -> Result<Option<(u64, Finished)>, Trap> {
         Ok(None)
     }

@@ -47,7 +47,8 @@ fn assert_lost(answer: &Answer) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trap_costs_what_is_in_its_instance_and_no_more() {
-    let server = start();
+    let config = for_admin("mem: {}").replace("audit: off", "audit: on");
+    let server = Server::start(Path::new(PROGRAM), "", &config);
     let mut client = Client::admin(&server.address).await;
     create(&mut client, "sound").await;
     let names: Vec<String> = (0..20).map(|at| format!("hang-8-{at}")).collect();
@@ -61,6 +62,8 @@ async fn a_trap_costs_what_is_in_its_instance_and_no_more() {
         server.wait_for_error(&format!("the read of {name} begins"));
     }
 
+    // What was counted a second ago is safe.
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
     // Enough that no instance lives on.
     for mut client in clients(&server, 16).await {
         assert_lost(&client.call("GET", "/fault/trap", Value::Null).await);
@@ -85,6 +88,46 @@ async fn a_trap_costs_what_is_in_its_instance_and_no_more() {
     let reported: usize = server.errors().lines().filter_map(lost_requests).sum();
     assert_eq!(reported, lost);
     assert!(lost > 0, "no parked request was in an instance that died");
+
+    // Each has its record, and those that were counted before are counted still.
+    let recorded = recorded_answers(&server, "/v1/key/generate/hang-8-", 20);
+    let recorded = |status| recorded.get(&status).copied().unwrap_or_default();
+    assert_eq!((recorded(200), recorded(500)), (20 - lost, lost));
+    let created = client
+        .figure("kes_http_request_success{code=\"200\"}")
+        .await;
+    assert!(created >= 21.0, "{created}");
+    let failed = client
+        .figure("kes_http_request_failure{code=\"500\"}")
+        .await;
+    assert_eq!(failed, (16 + lost) as f64);
+}
+
+/// How often each status is in the audit log for paths that begin so, once there are `count` records.
+fn recorded_answers(server: &Server, path: &str, count: usize) -> BTreeMap<u64, usize> {
+    let mut answers = BTreeMap::new();
+    for _ in 0..500 {
+        answers.clear();
+        for line in server.output().lines() {
+            // The last one may still be on its way.
+            let Ok(record) = serde_json::from_str::<Value>(line) else {
+                continue;
+            };
+            if record["request"]["path"]
+                .as_str()
+                .unwrap()
+                .starts_with(path)
+            {
+                let status = record["response"]["code"].as_u64().unwrap();
+                *answers.entry(status).or_insert(0) += 1;
+            }
+        }
+        if answers.values().sum::<usize>() >= count {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    answers
 }
 
 /// How many requests were lost with an instance, by the line that says so.
