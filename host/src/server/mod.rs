@@ -20,7 +20,7 @@ use std::time::Duration;
 use sealedge_core::metrics::Refusal;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::Parts;
@@ -191,6 +191,8 @@ async fn serve(options: &ServerOptions, parts: Parts) -> Result<(), StartError> 
     let operations = Operations::new(store, limits.store);
     let pool = Pool::new(size, make, document, machine.clone(), operations).map_err(not_started)?;
     pool.prepare().await.map_err(not_started)?;
+    // Before it says that it listens: whoever has read that may tell it to stop.
+    let end = End::new().map_err(StartError::Io)?;
     match &dev {
         Some(dev) => println!("{}", dev.banner(server.address)),
         None => say(&summary(&settings, server.address)),
@@ -205,9 +207,9 @@ async fn serve(options: &ServerOptions, parts: Parts) -> Result<(), StartError> 
         files,
     );
     reloader.run(hangup).map_err(StartError::Io)?;
-    let ended = server.run(&pool, &machine, limits).await;
+    server.run(&pool, &machine, limits, end).await;
     machine.flush();
-    ended
+    Ok(())
 }
 
 /// What an operator wants to see of a server that has started.
@@ -295,14 +297,7 @@ impl Server {
     }
 
     /// Serves until a signal to stop comes, and then what is in flight.
-    async fn run(
-        self,
-        pool: &Arc<Pool>,
-        machine: &Arc<Machine>,
-        limits: Limits,
-    ) -> Result<(), StartError> {
-        let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Io)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Io)?;
+    async fn run(self, pool: &Arc<Pool>, machine: &Arc<Machine>, limits: Limits, mut end: End) {
         let (stop, stopping) = watch::channel(false);
         tokio::spawn(tick(pool.clone()));
         let admission = Admission::new(&limits);
@@ -335,8 +330,7 @@ impl Server {
                     // Out of file descriptors, most likely: those in use will come back.
                     Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
                 },
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
+                () = end.wanted() => break,
             }
         }
         drop(self.listener);
@@ -347,15 +341,37 @@ impl Server {
         ));
         let _ = stop.send(true);
         tokio::select! {
-            () = connections.end() => return Ok(()),
+            () = connections.end() => return,
             () = tokio::time::sleep(limits.grace) => {}
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            () = end.wanted() => {}
         }
         let cut = counted(admission.requests(), "request");
         let open = counted(connections.count(), "connection");
         machine.say(&format!("stopped: cut off {cut} in flight on {open}"));
-        Ok(())
+    }
+}
+
+/// The signals to stop.
+struct End {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl End {
+    /// From now on they do not end the process by themselves.
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for one of them.
+    async fn wanted(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 
