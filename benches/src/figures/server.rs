@@ -23,34 +23,7 @@ impl Server {
     /// Starts a program, on core 0 if it is to be pinned.
     pub fn start(name: &'static str, program: &Path, pinned: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        write_certificate(folder.path());
-        let here = folder.path().display();
-        let config = format!(
-            "version: v1
-address: 127.0.0.1:0
-tls: {{key: {here}/server.key, cert: {here}/server.cert}}
-admin: {{identity: disabled}}
-policy:
-  bench:
-    allow: [/v1/key/generate/bench*, /v1/key/decrypt/bench*, /v1/status]
-    deny: [/v1/key/generate/bench-internal*]
-    identities: [{}]
-log: {{error: on, audit: off}}
-keys: [{{name: {KEY}}}]
-keystore: {{fs: {{path: {here}/keys}}}}
-",
-            client().identity(),
-        );
-        let file = folder.path().join("config.yml");
-        fs::write(&file, config).unwrap();
-        let mut command = if pinned {
-            let mut command = Command::new("taskset");
-            command.args(["-c", "0"]).arg(program);
-            command
-        } else {
-            Command::new(program)
-        };
-        command.arg("server").arg("--config").arg(&file);
+        let command = command(program, pinned, folder.path(), 0);
         let process = server::Server::run(command, folder);
         Self { name, process }
     }
@@ -83,6 +56,43 @@ keystore: {{fs: {{path: {here}/keys}}}}
             .unwrap();
         kibibytes / 1024.0
     }
+}
+
+/// What starts a program on a port, its files being in `folder`. On core 0 if it is to be pinned.
+pub fn command(program: &Path, pinned: bool, folder: &Path, port: u16) -> Command {
+    write_certificate(folder);
+    let here = folder.display();
+    let config = format!(
+        "version: v1
+address: 127.0.0.1:{port}
+tls: {{key: {here}/server.key, cert: {here}/server.cert}}
+admin: {{identity: disabled}}
+policy:
+  bench:
+    allow:
+    - /v1/key/generate/bench*
+    - /v1/key/encrypt/bench*
+    - /v1/key/decrypt/bench*
+    - /v1/status
+    deny: [/v1/key/generate/bench-internal*]
+    identities: [{}]
+log: {{error: on, audit: off}}
+keys: [{{name: {KEY}}}]
+keystore: {{fs: {{path: {here}/keys}}}}
+",
+        client().identity(),
+    );
+    let file = folder.join("config.yml");
+    fs::write(&file, config).unwrap();
+    let mut command = if pinned {
+        let mut command = Command::new("taskset");
+        command.args(["-c", "0"]).arg(program);
+        command
+    } else {
+        Command::new(program)
+    };
+    command.arg("server").arg("--config").arg(&file);
+    command
 }
 
 /// Who asks.

@@ -1,7 +1,7 @@
-//! Requests a second and CPU a request of a cached `generate` over kept-alive mTLS connections: for
-//! sealedge, and for the same service linked natively into the same host.
+//! Requests a second, CPU a request, start and memory over mTLS: for sealedge, and for the same
+//! service linked natively into the same host.
 //!
-//! `cargo bench -p sealedge-benches` does it all. Each server has one core, the client another.
+//! `cargo bench -p sealedge-benches --bench figures` does it all. Each server has one core, the client another.
 //!
 //! The client is our own: it sends the same bytes again and again, so that it costs less than the
 //! server does, which the column "busy" shows. `wrk` has no client certificates; `oha` was not tried.
@@ -13,11 +13,14 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "a benchmark stops at what it did not expect"
 )]
 
 mod load;
+mod plot;
 mod report;
+mod rest;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -26,11 +29,11 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use load::{Load, Protocol};
+use load::{Load, Work};
 use report::{Report, Round};
 use server::{Server, pin};
 
-/// Measure a cached `generate` over mTLS, as a component and natively
+/// Measure the server over mTLS, as a component and natively
 #[derive(Parser)]
 struct Options {
     /// How long a server is measured in each round, in seconds
@@ -45,9 +48,9 @@ struct Options {
     #[arg(long, default_value_t = 64)]
     connections: usize,
 
-    /// Measure one protocol alone: http1 or http2
-    #[arg(long)]
-    protocol: Option<Protocol>,
+    /// What to measure (several by commas); all of it, and the start, if left out
+    #[arg(long, value_delimiter = ',')]
+    work: Vec<Work>,
 
     /// Fail if sealedge serves less than this part of what the native server does
     #[arg(long, value_name = "RATIO")]
@@ -68,16 +71,24 @@ struct Options {
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    // For the idle connections.
+    rlimit::increase_nofile_limit(u64::MAX).unwrap();
     let pinned = pin(std::process::id(), 1);
-    let servers = [
+    let programs = [
         ("sealedge", env!("CARGO_BIN_EXE_sealedge-as-component")),
         ("native", env!("CARGO_BIN_EXE_sealedge-as-native")),
     ]
-    .map(|(name, program)| Server::start(name, Path::new(program), pinned));
+    .map(|(name, program)| (name, Path::new(program)));
     let mut report = Report::new(pinned);
-    for protocol in [Protocol::Http1, Protocol::Http2] {
-        if options.protocol.is_none_or(|only| only == protocol) {
-            report.add(protocol, measure(&options, &servers, protocol));
+    if options.work.is_empty() {
+        for (name, program) in programs {
+            report.add_start(rest::measure(name, program, pinned));
+        }
+    }
+    let servers = programs.map(|(name, program)| Server::start(name, program, pinned));
+    for work in Work::ALL {
+        if options.work.is_empty() || options.work.contains(&work) {
+            report.add(work, measure(&options, &servers, work));
         }
     }
     let text = if options.json {
@@ -100,9 +111,9 @@ fn main() -> ExitCode {
 }
 
 /// Measures the servers in turns; the rounds of each.
-fn measure(options: &Options, servers: &[Server; 2], protocol: Protocol) -> [Vec<Round>; 2] {
+fn measure(options: &Options, servers: &[Server; 2], work: Work) -> [Vec<Round>; 2] {
     let load = Load {
-        protocol,
+        work,
         connections: options.connections,
         time: Duration::from_secs_f64(options.seconds),
     };
@@ -111,7 +122,7 @@ fn measure(options: &Options, servers: &[Server; 2], protocol: Protocol) -> [Vec
         for (server, rounds) in servers.iter().zip(&mut rounds) {
             let round = load.run(server);
             eprintln!(
-                "{protocol} round {count}, {}: {:.0} requests/s, {:.2} us CPU",
+                "{work} round {count}, {}: {:.0} requests/s, {:.2} us CPU",
                 server.name, round.requests_per_second, round.cpu_microseconds
             );
             rounds.push(round);

@@ -20,28 +20,75 @@ use crate::server::{self, KEY, Server};
 /// How long a server is driven before it is measured.
 const WARM_UP: Duration = Duration::from_millis(300);
 
-/// The version of HTTP.
+/// What the server is asked to do again and again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Protocol {
-    /// HTTP/1.1.
-    Http1,
-    /// HTTP/2, with one stream at a time on each connection.
-    Http2,
+pub enum Work {
+    /// A new DEK of a cached key.
+    Generate,
+    /// The same by HTTP/2, with one stream at a time on each connection.
+    GenerateHttp2,
+    /// A DEK from its ciphertext.
+    Decrypt,
+    /// The ciphertext of 700,000 bytes.
+    Encrypt,
+    /// A new connection with a client certificate (TLS 1.3, no resumption), and one DEK by it.
+    Connect,
 }
 
-impl fmt::Display for Protocol {
+impl Work {
+    /// Every work.
+    pub const ALL: [Self; 5] = [
+        Self::Generate,
+        Self::GenerateHttp2,
+        Self::Decrypt,
+        Self::Encrypt,
+        Self::Connect,
+    ];
+
+    /// How many connections do it: bodies under way may have 64 MiB together.
+    fn connections(self, wanted: usize) -> usize {
+        if self == Self::Encrypt {
+            wanted.min(16)
+        } else {
+            wanted
+        }
+    }
+
+    /// The request by HTTP/1.1.
+    pub fn request(self, ciphertext: &str) -> Vec<u8> {
+        let (api, body) = match self {
+            Self::Generate | Self::GenerateHttp2 | Self::Connect => ("generate", String::new()),
+            Self::Decrypt => ("decrypt", format!(r#"{{"ciphertext":"{ciphertext}"}}"#)),
+            Self::Encrypt => {
+                let plaintext = "AAAA".repeat(700_000 / 3);
+                ("encrypt", format!(r#"{{"plaintext":"{plaintext}"}}"#))
+            }
+        };
+        let length = body.len();
+        format!(
+            "POST /v1/key/{api}/{KEY} HTTP/1.1\r\nhost: localhost\r\n\
+             content-length: {length}\r\n\r\n{body}"
+        )
+        .into_bytes()
+    }
+}
+
+impl fmt::Display for Work {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Http1 => "HTTP/1.1",
-            Self::Http2 => "HTTP/2",
+            Self::Generate => "generate",
+            Self::GenerateHttp2 => "generate, HTTP/2",
+            Self::Decrypt => "decrypt",
+            Self::Encrypt => "encrypt 700 kB",
+            Self::Connect => "new connections",
         })
     }
 }
 
 /// What a server is driven with.
 pub struct Load {
-    /// How it is spoken to.
-    pub protocol: Protocol,
+    /// What it is asked to do.
+    pub work: Work,
     /// How many requests are under way at any time, each on a connection of its own.
     pub connections: usize,
     /// How long it is measured.
@@ -67,13 +114,23 @@ impl Load {
                 tokio::task::yield_now().await;
             }
         });
-        for _ in 0..self.connections {
-            let stream = connect(server.address(), self.protocol).await;
+        let address: Rc<str> = server.address().into();
+        let ciphertext = ciphertext(&address).await;
+        let request: Rc<[u8]> = self.work.request(&ciphertext).into();
+        for _ in 0..self.work.connections(self.connections) {
+            let (address, request) = (address.clone(), request.clone());
             let answered = answered.clone();
             // They end with the runtime.
-            match self.protocol {
-                Protocol::Http1 => spawn_local(ask_by_http1(stream, answered)),
-                Protocol::Http2 => spawn_local(ask_by_http2(stream, answered)),
+            match self.work {
+                Work::GenerateHttp2 => {
+                    let stream = connect(&address, b"h2").await;
+                    spawn_local(ask_by_http2(stream, answered))
+                }
+                Work::Connect => spawn_local(connect_again(address, request, answered)),
+                _ => {
+                    let stream = connect(&address, b"http/1.1").await;
+                    spawn_local(ask_by_http1(stream, request, answered))
+                }
             };
         }
         tokio::time::sleep(WARM_UP).await;
@@ -91,15 +148,15 @@ impl Load {
     }
 }
 
-type Stream = TlsStream<TcpStream>;
+/// A connection.
+pub type Stream = TlsStream<TcpStream>;
 
-async fn connect(address: &str, protocol: Protocol) -> Stream {
+/// A connection whose protocol is named as ALPN has it.
+pub async fn connect(address: &str, protocol: &[u8]) -> Stream {
     let credentials = Credentials::of(&server::client());
     let mut config = config(Some(&credentials), &[&rustls::version::TLS13]);
-    config.alpn_protocols = vec![match protocol {
-        Protocol::Http1 => b"http/1.1".to_vec(),
-        Protocol::Http2 => b"h2".to_vec(),
-    }];
+    config.alpn_protocols = vec![protocol.to_vec()];
+    config.resumption = rustls::client::Resumption::disabled();
     let stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
     let name = ServerName::try_from("localhost").unwrap();
@@ -109,20 +166,41 @@ async fn connect(address: &str, protocol: Protocol) -> Stream {
         .unwrap()
 }
 
-async fn ask_by_http1(mut stream: Stream, answered: Rc<Cell<u32>>) {
-    let request = format!(
-        "POST /v1/key/generate/{KEY} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n"
-    );
-    let mut buffer = Vec::with_capacity(4096);
+/// A DEK's ciphertext, in base64.
+async fn ciphertext(address: &str) -> String {
+    let mut stream = connect(address, b"http/1.1").await;
+    let mut answer = Vec::new();
+    ask(&mut stream, &Work::Generate.request(""), &mut answer).await;
+    let start = answer.iter().position(|byte| *byte == b'{').unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&answer[start..]).unwrap();
+    json["ciphertext"].as_str().unwrap().to_owned()
+}
+
+async fn ask_by_http1(mut stream: Stream, request: Rc<[u8]>, answered: Rc<Cell<u32>>) {
+    let mut answer = Vec::with_capacity(4096);
     loop {
-        stream.write_all(request.as_bytes()).await.unwrap();
-        stream.flush().await.unwrap();
-        buffer.clear();
-        while !is_whole_answer(&buffer) {
-            let length = stream.read_buf(&mut buffer).await.unwrap();
-            assert!(length > 0, "the server has closed a connection");
-        }
+        ask(&mut stream, &request, &mut answer).await;
         answered.set(answered.get() + 1);
+    }
+}
+
+async fn connect_again(address: Rc<str>, request: Rc<[u8]>, answered: Rc<Cell<u32>>) {
+    let mut answer = Vec::with_capacity(4096);
+    loop {
+        let mut stream = connect(&address, b"http/1.1").await;
+        ask(&mut stream, &request, &mut answer).await;
+        answered.set(answered.get() + 1);
+    }
+}
+
+/// Sends a request and waits for its answer.
+pub async fn ask(stream: &mut Stream, request: &[u8], answer: &mut Vec<u8>) {
+    stream.write_all(request).await.unwrap();
+    stream.flush().await.unwrap();
+    answer.clear();
+    while !is_whole_answer(answer) {
+        let length = stream.read_buf(answer).await.unwrap();
+        assert!(length > 0, "the server has closed a connection");
     }
 }
 

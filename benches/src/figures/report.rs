@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::load::Protocol;
+use crate::load::Work;
+use crate::plot;
 
 /// What one round showed of a server.
 #[derive(Serialize)]
@@ -22,6 +23,19 @@ pub struct Round {
     pub resident_mebibytes: f64,
 }
 
+/// How a server starts, and what it costs when nothing is to be done.
+#[derive(Serialize)]
+pub struct Start {
+    /// Which server.
+    pub server: String,
+    /// From the start of the process to the first DEK, in milliseconds, each time.
+    pub milliseconds: Vec<f64>,
+    /// How many connections were open, and idle.
+    pub idle_connections: usize,
+    /// What each took of the server's memory, in KiB.
+    pub kibibytes_of_each: f64,
+}
+
 /// All figures of a run.
 #[derive(Serialize)]
 pub struct Report {
@@ -29,12 +43,13 @@ pub struct Report {
     machine: String,
     /// Whether server and client had a core each.
     pinned: bool,
-    protocols: Vec<Figures>,
+    works: Vec<Figures>,
+    starts: Vec<Start>,
 }
 
 #[derive(Serialize)]
 struct Figures {
-    protocol: String,
+    work: String,
     /// Sealedge's of the native server's, the median over the rounds.
     requests_of_native: f64,
     /// The native server's CPU of sealedge's: here too, more is better.
@@ -52,19 +67,20 @@ impl Report {
                 .to_string(),
             machine: processor(),
             pinned,
-            protocols: Vec::new(),
+            works: Vec::new(),
+            starts: Vec::new(),
         }
     }
 
     /// Adds the rounds of sealedge and of the native server.
-    pub fn add(&mut self, protocol: Protocol, [sealedge, native]: [Vec<Round>; 2]) {
+    pub fn add(&mut self, work: Work, [sealedge, native]: [Vec<Round>; 2]) {
         // Neighbouring rounds are compared with each other: the machine may change meanwhile.
         let ratio = |of: &dyn Fn(&Round, &Round) -> f64| {
             let pairs = sealedge.iter().zip(&native);
             median(pairs.map(|(sealedge, native)| of(sealedge, native)))
         };
-        self.protocols.push(Figures {
-            protocol: protocol.to_string(),
+        self.works.push(Figures {
+            work: work.to_string(),
             requests_of_native: ratio(&|sealedge, native| {
                 sealedge.requests_per_second / native.requests_per_second
             }),
@@ -76,10 +92,25 @@ impl Report {
         });
     }
 
-    /// The least part of the native server's requests a second, over all protocols.
+    /// Adds how a server starts.
+    pub fn add_start(&mut self, start: Start) {
+        self.starts.push(start);
+    }
+
+    /// The least part of the native server's requests a second, over all works.
     pub fn worst_ratio(&self) -> f64 {
-        let ratios = self.protocols.iter().map(|it| it.requests_of_native);
+        let ratios = self.works.iter().map(|it| it.requests_of_native);
         ratios.fold(f64::INFINITY, f64::min)
+    }
+
+    /// What each work's requests a second and CPU are of the native server's.
+    fn ratios(&self) -> Vec<plot::Ratios<'_>> {
+        let ratios = self.works.iter().map(|figures| plot::Ratios {
+            work: &figures.work,
+            requests: figures.requests_of_native,
+            cpu: figures.cpu_of_native,
+        });
+        ratios.collect()
     }
 
     /// The report for programs.
@@ -103,44 +134,61 @@ impl Report {
         .unwrap();
         text += "| | req/s | of native | CPU us/req | of native | busy | RSS MiB |\n";
         text += "|---|---|---|---|---|---|---|\n";
-        for figures in &self.protocols {
+        for figures in &self.works {
             let ratios = (figures.requests_of_native, figures.cpu_of_native);
             line(
                 &mut text,
-                &figures.protocol,
+                &figures.work,
                 "sealedge",
                 &figures.sealedge,
                 ratios,
             );
             line(
                 &mut text,
-                &figures.protocol,
+                &figures.work,
                 "native",
                 &figures.native,
                 (1.0, 1.0),
             );
         }
-        text += "\nOf native: more is better in both columns. Busy below 95 %: the client or something else on the machine was the limit.";
+        text += "\nOf native: more is better in both columns. Busy below 95 %: the client or something else on the machine was the limit.\n";
+        if !self.starts.is_empty() {
+            text +=
+                "\n| | start to first DEK, ms | idle connections | KiB each |\n|---|---|---|---|\n";
+        }
+        for start in &self.starts {
+            writeln!(
+                text,
+                "| {} | {} | {} | {:.1} |",
+                start.server,
+                spread(start.milliseconds.iter().copied()),
+                start.idle_connections,
+                start.kibibytes_of_each,
+            )
+            .unwrap();
+        }
         text
     }
 
     /// Writes the report into a folder; the file.
     pub fn save(&self, folder: &Path) -> PathBuf {
         fs::create_dir_all(folder).unwrap();
-        let file = folder.join(format!("generate-{}.json", self.time));
-        fs::write(&file, self.to_json() + "\n").unwrap();
-        file
+        let file = |ending| folder.join(format!("{}.{ending}", self.time));
+        fs::write(file("json"), self.to_json() + "\n").unwrap();
+        fs::write(file("md"), self.to_markdown()).unwrap();
+        plot::draw(&file("svg"), &self.ratios());
+        file("md")
     }
 }
 
-fn line(text: &mut String, protocol: &str, name: &str, rounds: &[Round], ratios: (f64, f64)) {
+fn line(text: &mut String, work: &str, name: &str, rounds: &[Round], ratios: (f64, f64)) {
     let requests = rounds
         .iter()
         .map(|round| round.requests_per_second / 1000.0);
     let cpu = rounds.iter().map(|round| round.cpu_microseconds);
     writeln!(
         text,
-        "| {protocol}, {name} | {}k | {:.2} | {} | {:.2} | {:.0} % | {:.0} |",
+        "| {work}, {name} | {}k | {:.2} | {} | {:.2} | {:.0} % | {:.0} |",
         spread(requests),
         ratios.0,
         spread(cpu),

@@ -1,0 +1,79 @@
+//! The ratios as a picture.
+
+use std::path::Path;
+
+use plotters::prelude::*;
+
+/// What sealedge reaches of the native server in one work.
+pub struct Ratios<'a> {
+    /// The work's name.
+    pub work: &'a str,
+    /// In requests a second.
+    pub requests: f64,
+    /// In CPU time a request: the native server's of sealedge's.
+    pub cpu: f64,
+}
+
+/// Draws two bars for each work into an SVG file.
+pub fn draw(file: &Path, works: &[Ratios<'_>]) {
+    let count = i32::try_from(works.len()).unwrap();
+    let root = SVGBackend::new(file, (900, 420)).into_drawing_area();
+    root.fill(&WHITE).unwrap();
+    let mut chart = ChartBuilder::on(&root)
+        .caption(
+            "sealedge of the same service linked natively",
+            ("sans-serif", 20),
+        )
+        .margin(12)
+        .x_label_area_size(36)
+        .y_label_area_size(44)
+        .build_cartesian_2d((0..count).into_segmented(), 0.0..1.1)
+        .unwrap();
+    let name = |at: &SegmentValue<i32>| match at {
+        SegmentValue::CenterOf(at) => usize::try_from(*at)
+            .ok()
+            .and_then(|at| works.get(at))
+            .map_or(String::new(), |ratios| ratios.work.to_owned()),
+        _ => String::new(),
+    };
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .x_label_formatter(&name)
+        .y_label_formatter(&|ratio| format!("{ratio:.1}"))
+        .draw()
+        .unwrap();
+    let series = [
+        ("requests a second", BLUE, 0),
+        ("CPU a request (native / sealedge)", GREEN, 1),
+    ];
+    for (label, colour, side) in series {
+        let bars = works.iter().zip(0..).map(|(ratios, at)| {
+            let height = if side == 0 {
+                ratios.requests
+            } else {
+                ratios.cpu
+            };
+            let (left, right) = (SegmentValue::Exact(at), SegmentValue::Exact(at + 1));
+            let mut bar = Rectangle::new([(left, 0.0), (right, height)], colour.mix(0.6).filled());
+            // Each takes its half of the segment.
+            let (left, right) = if side == 0 { (20, 75) } else { (75, 20) };
+            bar.set_margin(0, 0, left, right);
+            bar
+        });
+        chart
+            .draw_series(bars)
+            .unwrap()
+            .label(label)
+            .legend(move |(x, y)| {
+                Rectangle::new([(x, y - 5), (x + 10, y + 5)], colour.mix(0.6).filled())
+            });
+    }
+    chart
+        .configure_series_labels()
+        .border_style(BLACK)
+        .background_style(WHITE)
+        .draw()
+        .unwrap();
+    root.present().unwrap();
+}
