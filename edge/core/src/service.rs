@@ -180,7 +180,8 @@ impl<P: Platform> Service<P> {
         let response = answer.unwrap_or_else(|error| self.refuse(&error));
 
         let duration = self.platform.now().since(arrived);
-        if self.log.audit && found.is_some_and(|(route, _)| route.access != Access::Public) {
+        let route = found.map(|(route, _)| route);
+        if self.log.audit && route.is_some_and(|route| route.access != Access::Public) {
             let path = decoded.unwrap_or(Cow::Borrowed(path));
             let (identity, status) = (caller.ok(), response.status);
             self.counters.audit_event();
@@ -193,7 +194,8 @@ impl<P: Platform> Service<P> {
                 duration,
             });
         }
-        self.counters.end(response.status, duration);
+        let api = route.map(|route| route.operation);
+        self.counters.end(api, response.status, duration);
         response
     }
 
@@ -334,8 +336,10 @@ impl<P: Platform> Service<P> {
     pub(crate) async fn key(&self, name: &Name) -> Result<Rc<Key>, Error> {
         let now = self.platform.now();
         if let Some(key) = self.cache.get(name, now) {
+            self.counters.cache_hit();
             return Ok(key);
         }
+        self.counters.cache_miss();
         let begun = self.cache.generation();
         match self.platform.store().get(name).await {
             Ok(value) => {
@@ -356,6 +360,9 @@ impl<P: Platform> Service<P> {
                 let cached = away
                     .then(|| self.cache.get_offline(name, self.platform.now()))
                     .flatten();
+                if cached.is_some() {
+                    self.counters.served_offline();
+                }
                 cached.ok_or(Error::Store {
                     action: Action::Read,
                     source,
@@ -374,8 +381,9 @@ impl<P: Platform> Service<P> {
         self.cache.sweep(self.platform.now());
     }
 
-    /// This instance's increments of the counters since they were last taken.
+    /// What this instance has counted since it was last asked, and its gauges (see [`crate::metrics`]).
     pub fn take_counters(&self) -> Vec<u64> {
+        self.counters.set_cache_entries(self.cache.count());
         self.counters.take()
     }
 
