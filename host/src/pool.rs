@@ -319,16 +319,18 @@ impl Pool {
         self.totals(&[]);
     }
 
-    /// Adds the counters of all instances, and some more, to the sums, and gives these.
+    /// Adds the figures of all instances to the sums, and gives these. `more` is what one of them has
+    /// handed out already.
     pub fn totals(self: &Arc<Self>, more: &[u64]) -> Vec<u64> {
-        let mut increments = more.to_vec();
-        metrics::add(&mut increments, &self.machine.count(Counters::take));
+        let mut figures = self.machine.count(Counters::take);
         self.in_all(|instance| {
-            metrics::add(&mut increments, &instance.take_counters()?);
+            metrics::add(&mut figures, &instance.take_counters()?);
             Ok(())
         });
         let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
-        metrics::add(&mut totals, &increments);
+        // Its gauges are among those of all, which come after them and in their place.
+        metrics::accumulate(&mut totals, more);
+        metrics::accumulate(&mut totals, &figures);
         totals.clone()
     }
 

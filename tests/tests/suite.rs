@@ -25,6 +25,8 @@ mod history;
 mod listing;
 #[path = "suite/memory.rs"]
 mod memory;
+#[path = "suite/metrics.rs"]
+mod metrics;
 #[path = "suite/parity.rs"]
 mod parity;
 #[path = "suite/paths.rs"]

@@ -119,6 +119,11 @@ impl Cache {
         self.remove(name);
     }
 
+    /// How many keys are in it, with those that are too old and not swept out yet.
+    pub fn count(&self) -> usize {
+        self.entries.borrow().len()
+    }
+
     /// Drops, and so wipes, what can serve no request any more.
     pub fn sweep(&self, now: Time) {
         self.entries

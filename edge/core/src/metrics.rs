@@ -1,28 +1,53 @@
-//! What the service counts, and its Prometheus text.
+//! What the service counts.
 //!
-//! An instance counts for itself and hands out increments; the platform adds those of all
-//! instances, and of what it has refused itself. Only this module knows what the numbers stand for.
+//! An instance counts for itself and hands out what it has counted; the platform adds that of all
+//! instances up, with what it counts itself. Only this module knows what the numbers stand for.
 
 use std::cell::Cell;
-use std::fmt::Write;
 use std::time::Duration;
 
-use crate::platform::System;
-use crate::time::Time;
+use crate::route::{Operation, ROUTES};
+
+mod text;
+
+pub use text::render;
 
 /// Every status that the service answers with, and 503, with which a platform says that it is busy.
 const STATUSES: [u16; 12] = [200, 400, 403, 404, 405, 406, 409, 500, 501, 502, 503, 504];
 
-/// Upper bounds of the response time's buckets, in milliseconds.
-const BUCKETS: [u32; 10] = [10, 50, 100, 250, 500, 1000, 1500, 3000, 5000, 10_000];
+/// Upper bounds of the buckets of all times, in microseconds. Those from [`COARSE`] on are KES's; the
+/// finer ones tell keys that were in memory from keys that were not.
+const BUCKETS: [u32; 16] = [
+    10, 30, 100, 300, 1000, 3000, 10_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 1_500_000,
+    3_000_000, 5_000_000, 10_000_000,
+];
 
-const ACTIVE: usize = STATUSES.len();
-const TIMES: usize = ACTIVE + 1;
-const TIME_SUM: usize = TIMES + BUCKETS.len() + 1;
-const AUDIT_EVENTS: usize = TIME_SUM + 1;
+/// Where KES's buckets begin.
+const COARSE: usize = 6;
+
+/// A time takes so many numbers: its buckets, that of what is longer, and the sum in nanoseconds.
+const TIME: usize = BUCKETS.len() + 2;
+
+// Where in the array each figure is. The gauges, which are not added up over time, come last.
+const AUDIT_EVENTS: usize = STATUSES.len();
 const ERROR_EVENTS: usize = AUDIT_EVENTS + 1;
 const CONNECTIONS: usize = ERROR_EVENTS + 1;
-const LENGTH: usize = CONNECTIONS + Refusal::ALL.len();
+const CACHE_HITS: usize = CONNECTIONS + Refusal::ALL.len();
+const CACHE_MISSES: usize = CACHE_HITS + 1;
+const CACHE_OFFLINE: usize = CACHE_MISSES + 1;
+const STORE_UNREACHABLE: usize = CACHE_OFFLINE + 1;
+const STORE_FAILED: usize = STORE_UNREACHABLE + 1;
+const STORE_TIMES: usize = STORE_FAILED + 1;
+const API_TIMES: usize = STORE_TIMES + StoreOperation::ALL.len() * TIME;
+/// The times of requests that no API has answered come after those of the APIs.
+const OTHER_TIMES: usize = API_TIMES + ROUTES.len() * TIME;
+const ACTIVE: usize = OTHER_TIMES + TIME;
+const CACHE_ENTRIES: usize = ACTIVE + 1;
+const STORE_ACTIVE: usize = CACHE_ENTRIES + 1;
+const LENGTH: usize = STORE_ACTIVE + 1;
+
+/// Where the gauges begin.
+const GAUGES: usize = ACTIVE;
 
 /// Why a connection was refused or cut off, although no request on it was answered so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +110,42 @@ impl Refusal {
     ];
 }
 
-/// The counters of one instance, or of the platform, since they were last taken.
+/// What a key store is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreOperation {
+    /// Reading a key.
+    Read,
+    /// Creating a key.
+    Create,
+    /// Deleting a key.
+    Delete,
+    /// Reading a page of names.
+    List,
+    /// Whether it answers.
+    Status,
+}
+
+impl StoreOperation {
+    /// Every operation and its name, in the order of their declaration.
+    const ALL: [(Self, &str); 5] = [
+        (Self::Read, "read"),
+        (Self::Create, "create"),
+        (Self::Delete, "delete"),
+        (Self::List, "list"),
+        (Self::Status, "status"),
+    ];
+}
+
+/// How an operation of a key store has failed. That a key is there or not is no failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreFailure {
+    /// The store is away.
+    Unreachable,
+    /// The store answers, but could not do this.
+    Failed,
+}
+
+/// The figures of one instance, or of the platform.
 pub struct Counters([Cell<u64>; LENGTH]);
 
 impl Default for Counters {
@@ -100,15 +160,11 @@ impl Counters {
         self.add(ACTIVE, 1);
     }
 
-    /// A request was answered.
-    pub fn end(&self, status: u16, duration: Duration) {
-        // Additions wrap, so that a request may begin in one reading and end in the next.
+    /// A request was answered, by this API if it has come to one.
+    pub fn end(&self, api: Option<Operation>, status: u16, duration: Duration) {
         self.add(ACTIVE, u64::MAX);
         self.add(position(status), 1);
-        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let slot = BUCKETS.partition_point(|bound| u64::from(*bound) * 1_000_000 < nanos);
-        self.add(TIMES + slot, 1);
-        self.add(TIME_SUM, nanos);
+        self.time(api.map_or(OTHER_TIMES, api_time), duration);
     }
 
     /// A record went to the audit log.
@@ -116,7 +172,7 @@ impl Counters {
         self.add(AUDIT_EVENTS, 1);
     }
 
-    /// A line went to the error log.
+    /// An error of a request went to the error log.
     pub fn error_event(&self) {
         self.add(ERROR_EVENTS, 1);
     }
@@ -130,11 +186,64 @@ impl Counters {
         }
     }
 
-    /// The increments since the last call, to be added to the sums of all instances.
-    pub fn take(&self) -> Vec<u64> {
-        self.0.iter().map(Cell::take).collect()
+    /// A key was in memory, and the store not asked.
+    pub fn cache_hit(&self) {
+        self.add(CACHE_HITS, 1);
     }
 
+    /// The store had to be asked for a key.
+    pub fn cache_miss(&self) {
+        self.add(CACHE_MISSES, 1);
+    }
+
+    /// The store was asked for a key and away, and the key still in memory.
+    pub fn served_offline(&self) {
+        self.add(CACHE_OFFLINE, 1);
+    }
+
+    /// So many keys are in memory now.
+    pub fn set_cache_entries(&self, count: usize) {
+        if let Some(gauge) = self.0.get(CACHE_ENTRIES) {
+            gauge.set(u64::try_from(count).unwrap_or(u64::MAX));
+        }
+    }
+
+    /// The key store begins to do something.
+    pub fn store_begin(&self) {
+        self.add(STORE_ACTIVE, 1);
+    }
+
+    /// The key store has done it, or not.
+    pub fn store_end(&self, what: StoreOperation, failure: Option<StoreFailure>, took: Duration) {
+        self.add(STORE_ACTIVE, u64::MAX);
+        match failure {
+            Some(StoreFailure::Unreachable) => self.add(STORE_UNREACHABLE, 1),
+            Some(StoreFailure::Failed) => self.add(STORE_FAILED, 1),
+            None => {}
+        }
+        self.time(store_time(what), took);
+    }
+
+    /// What was counted since the last call, and the gauges as they are now.
+    pub fn take(&self) -> Vec<u64> {
+        let take = |(at, figure): (usize, &Cell<u64>)| {
+            if at < GAUGES {
+                figure.take()
+            } else {
+                figure.get()
+            }
+        };
+        self.0.iter().enumerate().map(take).collect()
+    }
+
+    fn time(&self, at: usize, duration: Duration) {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let slot = BUCKETS.partition_point(|bound| u64::from(*bound) * 1000 < nanos);
+        self.add(at + slot, 1);
+        self.add(at + TIME - 1, nanos);
+    }
+
+    /// Additions wrap, so that adding `u64::MAX` takes one away.
     fn add(&self, at: usize, increment: u64) {
         if let Some(counter) = self.0.get(at) {
             counter.set(counter.get().wrapping_add(increment));
@@ -142,12 +251,21 @@ impl Counters {
     }
 }
 
-/// Adds one instance's increments to the sums of all.
-pub fn add(sums: &mut Vec<u64>, increments: &[u64]) {
-    sums.resize(sums.len().max(increments.len()), 0);
-    for (sum, increment) in sums.iter_mut().zip(increments) {
-        *sum = sum.wrapping_add(*increment);
+/// Adds figures that were taken from one instance to those of the others, taken at the same time.
+pub fn add(sums: &mut Vec<u64>, figures: &[u64]) {
+    sums.resize(sums.len().max(figures.len()), 0);
+    for (sum, figure) in sums.iter_mut().zip(figures) {
+        *sum = sum.wrapping_add(*figure);
     }
+}
+
+/// Adds figures that were taken to those of all time before: counters add up, and gauges are what
+/// they are now. So what was under way in an instance that has died is not under way for ever.
+pub fn accumulate(sums: &mut Vec<u64>, figures: &[u64]) {
+    if let Some(gauges) = sums.get_mut(GAUGES..) {
+        gauges.fill(0);
+    }
+    add(sums, figures);
 }
 
 fn position(status: u16) -> usize {
@@ -161,130 +279,64 @@ fn position(status: u16) -> usize {
         .unwrap_or(unknown)
 }
 
-/// The sums in Prometheus's text format, under the names that KES's dashboards use.
-pub fn render(sums: &[u64], system: &System, now: Time) -> String {
-    let sum = |at: usize| sums.get(at).copied().unwrap_or_default();
-    let mut text = Text(String::with_capacity(4096));
-    for (name, class, help) in [
-        (
-            "kes_http_request_success",
-            2,
-            "Requests answered with success.",
-        ),
-        (
-            "kes_http_request_error",
-            4,
-            "Requests refused because of what the client sent.",
-        ),
-        (
-            "kes_http_request_failure",
-            5,
-            "Requests that failed because of the server or its key store.",
-        ),
-    ] {
-        text.head(name, "counter", help);
-        for (at, status) in STATUSES.iter().enumerate() {
-            if status / 100 == class && sum(at) > 0 {
-                text.line(format_args!("{name}{{code=\"{status}\"}} {}", sum(at)));
-            }
-        }
-    }
-    text.gauge(
-        "kes_http_request_active",
-        "Requests that are not answered yet.",
-        sum(ACTIVE),
-    );
-    text.response_times(&sum);
-    text.refusals(&sum);
-    text.counter(
-        "kes_log_audit_events",
-        "Records written to the audit log.",
-        sum(AUDIT_EVENTS),
-    );
-    text.counter(
-        "kes_log_error_events",
-        "Lines written to the error log.",
-        sum(ERROR_EVENTS),
-    );
-    let uptime = now.since(system.started).as_secs_f64();
-    text.gauge(
-        "kes_system_up_time",
-        "Seconds since the server started.",
-        uptime,
-    );
-    text.gauge(
-        "kes_system_num_cpu",
-        "Logical processors of the machine.",
-        system.cpus,
-    );
-    text.gauge(
-        "kes_system_num_cpu_used",
-        "Logical processors that the server may use.",
-        system.usable_cpus,
-    );
-    text.gauge(
-        "kes_system_num_threads",
-        "Threads of the server.",
-        system.threads,
-    );
-    text.gauge(
-        "kes_system_mem_heap_used",
-        "Bytes of memory in use, stacks left out.",
-        system.heap,
-    );
-    text.gauge(
-        "kes_system_mem_stack_used",
-        "Bytes of memory used by stacks.",
-        system.stack,
-    );
-    text.0
+/// Where the time of requests to an API is.
+const fn api_time(api: Operation) -> usize {
+    API_TIMES + api as usize * TIME
 }
 
-struct Text(String);
+/// Where the time of a store's operation is.
+const fn store_time(operation: StoreOperation) -> usize {
+    STORE_TIMES + operation as usize * TIME
+}
 
-impl Text {
-    fn line(&mut self, line: std::fmt::Arguments<'_>) {
-        // Writing to a string cannot fail.
-        let _ = writeln!(self.0, "{line}");
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn head(&mut self, name: &str, kind: &str, help: &str) {
-        self.line(format_args!("# HELP {name} {help}"));
-        self.line(format_args!("# TYPE {name} {kind}"));
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, value: impl std::fmt::Display) {
-        self.head(name, "gauge", help);
-        self.line(format_args!("{name} {value}"));
-    }
-
-    fn counter(&mut self, name: &str, help: &str, value: u64) {
-        self.head(name, "counter", help);
-        self.line(format_args!("{name} {value}"));
-    }
-
-    fn refusals(&mut self, sum: &impl Fn(usize) -> u64) {
-        for (at, (_, reason, help)) in Refusal::ALL.iter().enumerate() {
-            let name = format!("kes_connection_refused_{reason}");
-            self.counter(&name, help, sum(CONNECTIONS + at));
+    #[test]
+    fn every_time_has_a_place_of_its_own() {
+        for (at, route) in ROUTES.iter().enumerate() {
+            assert_eq!(api_time(route.operation), API_TIMES + at * TIME);
+        }
+        for (at, (operation, _)) in StoreOperation::ALL.iter().enumerate() {
+            assert_eq!(store_time(*operation), STORE_TIMES + at * TIME);
         }
     }
 
-    fn response_times(&mut self, sum: &impl Fn(usize) -> u64) {
-        let name = "kes_http_response_time";
-        self.head(name, "histogram", "Seconds from a request to its answer.");
-        let mut count = 0;
-        for (slot, bound) in BUCKETS.iter().enumerate() {
-            count += sum(TIMES + slot);
-            let seconds = f64::from(*bound) / 1000.0;
-            self.line(format_args!("{name}_bucket{{le=\"{seconds}\"}} {count}"));
+    #[test]
+    fn counters_add_up_and_gauges_are_what_they_are_now() {
+        let instance = Counters::default();
+        let mut sums = Vec::new();
+        for hits in 1..=3 {
+            instance.begin();
+            instance.cache_hit();
+            accumulate(&mut sums, &instance.take());
+            assert_eq!((sums[ACTIVE], sums[CACHE_HITS]), (hits, hits));
         }
-        count += sum(TIMES + BUCKETS.len());
-        self.line(format_args!("{name}_bucket{{le=\"+Inf\"}} {count}"));
-        self.line(format_args!(
-            "{name}_sum {}",
-            Duration::from_nanos(sum(TIME_SUM)).as_secs_f64()
-        ));
-        self.line(format_args!("{name}_count {count}"));
+        instance.end(None, 200, Duration::ZERO);
+        accumulate(&mut sums, &instance.take());
+        assert_eq!((sums[ACTIVE], sums[CACHE_HITS]), (2, 3));
+        // It dies, and the next one has nothing under way.
+        accumulate(&mut sums, &Counters::default().take());
+        assert_eq!((sums[ACTIVE], sums[CACHE_HITS]), (0, 3));
+    }
+
+    #[test]
+    fn a_time_is_in_the_bucket_whose_bound_it_does_not_pass() {
+        for (nanos, slot) in [
+            (0, 0),
+            (10_000, 0),
+            (10_001, 1),
+            (10_000_000_000, BUCKETS.len() - 1),
+            (u64::MAX, BUCKETS.len()),
+        ] {
+            let counters = Counters::default();
+            counters.begin();
+            counters.end(Some(Operation::Generate), 200, Duration::from_nanos(nanos));
+            let taken = counters.take();
+            let at = api_time(Operation::Generate);
+            assert_eq!(taken[at..at + TIME - 1].iter().sum::<u64>(), 1);
+            assert_eq!((taken[at + slot], taken[at + TIME - 1]), (1, nanos));
+        }
     }
 }

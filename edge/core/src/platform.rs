@@ -39,9 +39,9 @@ pub trait Platform: 'static {
     /// and no read that has begun will put it into one.
     fn invalidate(&self, name: &Name) -> impl Future<Output = ()>;
 
-    /// Adds this instance's counters to those of all instances and gives the sums
+    /// Adds this instance's figures to those of all instances and gives the sums
     /// (see [`crate::metrics`] for what the numbers are).
-    fn totals(&self, increments: Vec<u64>) -> impl Future<Output = Vec<u64>>;
+    fn totals(&self, figures: Vec<u64>) -> impl Future<Output = Vec<u64>>;
 
     /// The machine and the process under the service.
     fn system(&self) -> System;

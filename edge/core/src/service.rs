@@ -186,7 +186,8 @@ impl<P: Platform> Service<P> {
             status: response.status,
             duration: self.platform.now().since(arrived),
         };
-        self.counters.end(record.status, record.duration);
+        let api = found.map(|(route, _)| route.operation);
+        self.counters.end(api, record.status, record.duration);
         self.record(found, record);
         response
     }
@@ -355,8 +356,10 @@ impl<P: Platform> Service<P> {
     pub(crate) async fn key(&self, name: &Name) -> Result<Rc<Key>, Error> {
         let now = self.platform.now();
         if let Some(key) = self.cache.get(name, now) {
+            self.counters.cache_hit();
             return Ok(key);
         }
+        self.counters.cache_miss();
         let begun = self.cache.generation();
         match self.platform.store().get(name).await {
             Ok(value) => {
@@ -377,6 +380,9 @@ impl<P: Platform> Service<P> {
                 let cached = away
                     .then(|| self.cache.get_offline(name, self.platform.now()))
                     .flatten();
+                if cached.is_some() {
+                    self.counters.served_offline();
+                }
                 cached.ok_or(Error::Store {
                     action: Action::Read,
                     source,
@@ -395,8 +401,9 @@ impl<P: Platform> Service<P> {
         self.cache.sweep(self.platform.now());
     }
 
-    /// This instance's increments of the counters since they were last taken.
+    /// What this instance has counted since it was last asked, and its gauges (see [`crate::metrics`]).
     pub fn take_counters(&self) -> Vec<u64> {
+        self.counters.set_cache_entries(self.cache.count());
         self.counters.take()
     }
 

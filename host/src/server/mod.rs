@@ -32,7 +32,7 @@ use crate::limits::Limits;
 use crate::memory;
 use crate::operation::Operations;
 use crate::pool::{self, Pool};
-use crate::store::{FsStore, KeyStore};
+use crate::store::{FsStore, KeyStore, Measured};
 use connection::{Connections, Template};
 use dev::Dev;
 use refusals::Refusals;
@@ -188,6 +188,7 @@ async fn serve(options: &ServerOptions, parts: Parts) -> Result<(), StartError> 
     let size = std::thread::available_parallelism().map_or(1, |count| count.get());
     let not_started = |error: pool::StartError| StartError::Guest(error.to_string());
     let limits = parts.limits.within_this_process();
+    let store = Arc::new(Measured::new(store, machine.clone()));
     let operations = Operations::new(store, limits.store);
     let pool = Pool::new(size, make, document, machine.clone(), operations).map_err(not_started)?;
     pool.prepare().await.map_err(not_started)?;

@@ -43,7 +43,7 @@ impl Refusals {
     pub fn request(&self, status: u16, duration: Duration) {
         self.machine.count(|counters| {
             counters.begin();
-            counters.end(status, duration);
+            counters.end(None, status, duration);
         });
     }
 

@@ -79,7 +79,7 @@ pub async fn status<P: Platform>(service: &Service<P>) -> Result<Response, Error
 }
 
 pub async fn metrics<P: Platform>(service: &Service<P>) -> Result<Response, Error> {
-    let sums = service.platform.totals(service.counters.take()).await;
+    let sums = service.platform.totals(service.take_counters()).await;
     let text = metrics::render(&sums, &service.platform.system(), service.platform.now());
     Ok(Response::text(ContentType::Metrics, text.into_bytes()))
 }
