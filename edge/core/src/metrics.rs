@@ -11,7 +11,7 @@ use crate::platform::System;
 use crate::time::Time;
 
 /// Every status that the service answers with, and 503, with which a platform says that it is busy.
-const STATUSES: [u16; 12] = [200, 400, 403, 404, 405, 406, 409, 500, 501, 502, 503, 504];
+const STATUSES: [u16; 11] = [200, 400, 403, 404, 405, 406, 409, 500, 502, 503, 504];
 
 /// Upper bounds of the response time's buckets, in milliseconds.
 const BUCKETS: [u32; 10] = [10, 50, 100, 250, 500, 1000, 1500, 3000, 5000, 10_000];
