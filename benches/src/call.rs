@@ -104,6 +104,7 @@ impl Prepared {
             arrived: wall_clock(),
             client: client.clone(),
             forwarded: None,
+            audited: false,
             body: Body::None,
         };
         let requests: Vec<Request> = (0..scene.keys).map(request).collect();

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use zeroize::Zeroize;
 
 use crate::admission::Admitted;
-use crate::guest::types::{self, Finished, Outcome, Request, Response, Settings};
+use crate::guest::types::{self, Finished, Outcome, Request, Settings};
 use crate::guest::{Instance, Machine, Trap};
 use crate::operation::{Operations, PendingBody, UnderWay};
 
@@ -48,9 +48,9 @@ struct Slot {
 
 /// A call that waits in an instance.
 struct Parked {
-    end: oneshot::Sender<Finished>,
+    end: oneshot::Sender<(Finished, Option<Admitted>)>,
     /// Kept for as long as the instance holds the request, even if its client is gone.
-    _admitted: Option<Admitted>,
+    admitted: Option<Admitted>,
 }
 
 /// Where an operation's outcome goes.
@@ -196,7 +196,7 @@ impl Pool {
             .call(None, None, |instance, call| instance.prepare(call))
             .await;
         match finished {
-            Ok(Finished::Prepared(result)) => result.map_err(StartError::Prepare),
+            Ok((Finished::Prepared(result), _)) => result.map_err(StartError::Prepare),
             _ => Err(StartError::Died(
                 "the service died while it started".to_owned(),
             )),
@@ -216,7 +216,8 @@ impl Pool {
     }
 
     /// Serves a request. `complete` adds who sends it, when its turn has come: until the instance has it
-    /// nothing can be [reconfigured](Pool::reconfigure).
+    /// nothing can be [reconfigured](Pool::reconfigure). Gives back what lets the request in, in case it
+    /// goes on.
     ///
     /// # Errors
     /// The instance died before it answered.
@@ -226,9 +227,10 @@ impl Pool {
         body: Option<PendingBody>,
         admitted: Admitted,
         complete: impl FnOnce(&mut Request, &mut dyn Instance) -> Result<(), Trap>,
-    ) -> Result<Response, Lost> {
+    ) -> Result<(Finished, Option<Admitted>), Lost> {
         // Here, where nothing is held up but this request.
         self.machine.audit_room().await;
+        request.audited = self.machine.is_audit_read();
         let begin = |instance: &mut dyn Instance, call| {
             complete(&mut request, instance)?;
             let begun = instance.start(call, &request);
@@ -239,8 +241,8 @@ impl Pool {
             request.body = types::Body::None;
             begun
         };
-        if let Ok(Finished::Response(response)) = self.call(body, Some(admitted), begin).await {
-            return Ok(response);
+        if let Ok(ended) = self.call(body, Some(admitted), begin).await {
+            return Ok(ended);
         }
         let (index, slot) = self.pick();
         // If this one dies as well, standard error has said of both what there is to say.
@@ -253,7 +255,7 @@ impl Pool {
         body: Option<PendingBody>,
         admitted: Option<Admitted>,
         begin: impl FnOnce(&mut dyn Instance, u64) -> Result<Option<Finished>, Trap>,
-    ) -> Result<Finished, Lost> {
+    ) -> Result<(Finished, Option<Admitted>), Lost> {
         let call = self.next_call.fetch_add(1, Ordering::Relaxed);
         let end = {
             let (index, mut slot) = self.pick();
@@ -263,12 +265,12 @@ impl Pool {
             let (finished, mut slot) = self.enter(index, slot, |instance| begin(instance, call))?;
             if let Some(finished) = finished {
                 slot.bodies.remove(&call);
-                return Ok(finished);
+                return Ok((finished, admitted));
             }
             let (sender, end) = oneshot::channel();
             let parked = Parked {
                 end: sender,
-                _admitted: admitted,
+                admitted,
             };
             slot.calls.insert(call, parked);
             end
@@ -291,7 +293,7 @@ impl Pool {
             slot.bodies.remove(&call);
             if let Some(waiting) = slot.calls.remove(&call) {
                 // A client that is gone does not wait any more.
-                let _ = waiting.end.send(finished);
+                let _ = waiting.end.send((finished, waiting.admitted));
             }
         }
     }

@@ -437,11 +437,75 @@ func TestPolicyByAPIKeyAndByCertificate(t *testing.T) {
 	is(t, err, kes.ErrIdentityNotFound)
 }
 
-// Streams of the logs are to come. Until then the client gets a clear answer.
-func TestLogs(t *testing.T) {
+func TestAuditLog(t *testing.T) {
+	client, identity := byKey(t, "SEALEDGE_ADMIN_KEY")
+	stream, err := client.AuditLog(ctx)
+	ok(t, err)
+	defer stream.Close()
+	is(t, client.DeleteKey(ctx, "log-none"), kes.ErrKeyNotFound)
+	next(t, stream, "/v1/key/delete/log-none")
+	event := stream.Event()
+	equal(t, "the status", event.StatusCode, http.StatusNotFound)
+	equal(t, "the identity", event.ClientIdentity, identity)
+	equal(t, "the address", event.ClientIP.String(), "127.0.0.1")
+	recent(t, "the event", event.Timestamp)
+	if event.ResponseTime <= 0 || event.ResponseTime > time.Minute {
+		t.Fatalf("the answer took %v", event.ResponseTime)
+	}
+}
+
+// Reads on until the event of a path; none on the way may be empty. How many they are.
+func next(t *testing.T, stream *kes.AuditStream, path string) int {
+	t.Helper()
+	for count := 1; stream.Next(); count++ {
+		event := stream.Event()
+		if event.APIPath == "" || event.StatusCode == 0 || event.ClientIP == nil || event.Timestamp.IsZero() {
+			t.Fatalf("an empty event: %+v", event)
+		}
+		if event.APIPath == path {
+			return count
+		}
+	}
+	t.Fatalf("the stream ended: %v", stream.Close())
+	return 0
+}
+
+// Who reads too slowly loses events, and nothing else.
+func TestAuditLogAfterALoss(t *testing.T) {
 	client := admin(t)
-	_, err := client.AuditLog(ctx)
-	refused(t, err, http.StatusNotImplemented, "log streams are not supported")
-	_, err = client.ErrorLog(ctx)
-	refused(t, err, http.StatusNotImplemented, "log streams are not supported")
+	stream, err := client.AuditLog(ctx)
+	ok(t, err)
+	defer stream.Close()
+	const workers, each = 8, 1000
+	name := strings.Repeat("a", 12_000)
+	var group sync.WaitGroup
+	for range workers {
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			for range each {
+				_, _ = client.DescribeKey(ctx, name)
+			}
+		}()
+	}
+	group.Wait()
+	is(t, client.DeleteKey(ctx, "log-none"), kes.ErrKeyNotFound)
+	if count := next(t, stream, "/v1/key/delete/log-none"); count >= workers*each {
+		t.Fatalf("nothing was lost: %d events", count)
+	}
+	is(t, client.DeleteKey(ctx, "log-none"), kes.ErrKeyNotFound)
+	next(t, stream, "/v1/key/delete/log-none")
+}
+
+func TestErrorLog(t *testing.T) {
+	client := admin(t)
+	stream, err := client.ErrorLog(ctx)
+	ok(t, err)
+	defer stream.Close()
+	_, err = client.DescribeKey(ctx, "corrupt")
+	refused(t, err, http.StatusBadGateway, "failed to read key")
+	equal(t, "an event", stream.Next(), true)
+	if !strings.HasPrefix(stream.Message(), "failed to read key: what is stored for 'corrupt' is no key") {
+		t.Fatalf("the event is %+v", stream.Event())
+	}
 }

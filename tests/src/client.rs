@@ -6,8 +6,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
-use hyper::{Request, Uri, Version};
+use hyper::{Request, Response, Uri, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair};
@@ -220,11 +221,36 @@ impl Client {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Result<Answer, Error> {
+        let response = self.begin(method, path, headers, body.into()).await?;
+        let (head, body) = response.into_parts();
+        let header = |name: &str| {
+            let value = head.headers.get(name)?.to_str().ok()?;
+            Some(value.to_owned())
+        };
+        Ok(Answer {
+            status: head.status.as_u16(),
+            content_type: header("content-type"),
+            retry_after: header("retry-after"),
+            body: body.collect().await?.to_bytes().to_vec(),
+        })
+    }
+
+    /// Sends a request and reads the head of its answer.
+    ///
+    /// # Errors
+    /// The connection ended before that.
+    pub async fn begin(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Result<Response<Incoming>, Error> {
         let mut request = Request::builder().method(method);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let body = Full::new(body.into());
+        let body = Full::new(body);
         let response = match &mut self.sender {
             Sender::One(sender) => {
                 let request = request.uri(path).header("host", "localhost").body(body)?;
@@ -238,17 +264,7 @@ impl Client {
                 sender.send_request(request).await?
             }
         };
-        let (head, body) = response.into_parts();
-        let header = |name: &str| {
-            let value = head.headers.get(name)?.to_str().ok()?;
-            Some(value.to_owned())
-        };
-        Ok(Answer {
-            status: head.status.as_u16(),
-            content_type: header("content-type"),
-            retry_after: header("retry-after"),
-            body: body.collect().await?.to_bytes().to_vec(),
-        })
+        Ok(response)
     }
 
     /// Sends a request without headers whose body is JSON, or empty for `null`.

@@ -5,6 +5,7 @@ pub mod authority;
 pub mod client;
 pub mod frames;
 pub mod history;
+pub mod log_stream;
 pub mod memory;
 pub mod raw;
 pub mod server;

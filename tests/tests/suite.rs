@@ -23,6 +23,8 @@ mod go_sdk;
 mod history;
 #[path = "suite/listing.rs"]
 mod listing;
+#[path = "suite/log_streams.rs"]
+mod log_streams;
 #[path = "suite/memory.rs"]
 mod memory;
 #[path = "suite/metrics.rs"]

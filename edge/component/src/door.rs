@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use sealedge_core::audit::Record;
 use sealedge_core::config::Config;
+use sealedge_core::log::Subscription;
 use sealedge_core::name::Name;
 use sealedge_core::platform::{Body, BodyError, Platform, System};
-use sealedge_core::response::Response;
+use sealedge_core::response::{Answer, Response};
 use sealedge_core::service::{Request, Service};
 use sealedge_core::store::{Store, StoreError};
 use sealedge_core::time::Time;
@@ -30,6 +31,8 @@ mod tests;
 pub enum Finished {
     /// A request's answer.
     Response(Response),
+    /// The client may read a log.
+    Subscribed(Subscription),
     /// The end of [`Door::prepare`]; an error says what the operator should know.
     Prepared(Result<(), String>),
 }
@@ -99,7 +102,10 @@ impl<L: Lent> Door<L> {
         let service = self.service.clone();
         // Made inside the task: one made before would be copied into it, and be there twice.
         self.begin(call, async move {
-            Finished::Response(service.serve(request).await)
+            match service.serve(request).await {
+                Answer::Response(response) => Finished::Response(response),
+                Answer::Subscription(subscription) => Finished::Subscribed(subscription),
+            }
         })
     }
 

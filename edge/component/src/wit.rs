@@ -6,6 +6,7 @@ use std::time::Duration;
 use sealedge_core::client::Client;
 use sealedge_core::config::{Config, Keystore};
 use sealedge_core::crypto::{Crypto, NotAuthentic, NotSealed};
+use sealedge_core::log::{Subscription, Topic};
 use sealedge_core::platform::{BodyError, Platform, System};
 use sealedge_core::response::{ContentType, Response};
 use sealedge_core::service::{Incoming, Request, Service};
@@ -113,6 +114,7 @@ fn request(door: &Door<Imports>, call: u64, what: types::Request) -> Request<Len
         arrived: Time::from_nanos(what.arrived),
         client: Client::from_bytes(what.client),
         forwarded: what.forwarded.unwrap_or_default(),
+        audited: what.audited,
         body: match what.body {
             types::Body::None => Incoming::Whole(Vec::new()),
             types::Body::Whole(body) => Incoming::Whole(body),
@@ -141,6 +143,7 @@ fn settings(config: &Config) -> types::Settings {
             Keystore::Fs { path } => types::Store::Files(path.clone()),
         },
         forwarded_header: None,
+        audit_log: config.log.audit,
         error_log: config.log.error,
         warnings: Vec::new(),
     }
@@ -155,6 +158,9 @@ fn complete(settings: &mut types::Settings, service: &Service<impl Platform>) {
 fn finished(end: door::Finished) -> types::Finished {
     match end {
         door::Finished::Response(response) => types::Finished::Response(to_wit(response)),
+        door::Finished::Subscribed(subscription) => {
+            types::Finished::Subscribed(to_subscription(subscription))
+        }
         door::Finished::Prepared(result) => types::Finished::Prepared(result),
     }
 }
@@ -169,6 +175,16 @@ fn to_wit(mut response: Response) -> types::Response {
             Some(ContentType::Metrics) => types::ContentType::Metrics,
         },
         body: std::mem::take(&mut *response.body),
+    }
+}
+
+fn to_subscription(subscription: Subscription) -> types::Subscription {
+    types::Subscription {
+        topic: match subscription.topic {
+            Topic::Audit => types::Topic::Audit,
+            Topic::Error => types::Topic::Error,
+        },
+        until: subscription.until.map(Time::as_nanos),
     }
 }
 

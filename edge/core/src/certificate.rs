@@ -120,9 +120,11 @@ pub enum ForwardedError {
 
 /// The client whose certificate a TLS proxy forwards as URL-escaped PEM (RFC 7468).
 ///
+/// The second is the first moment at which that certificate is not valid any more.
+///
 /// # Errors
 /// [`ForwardedError`] says what is wrong with it.
-pub fn forwarded(header: &[u8], now: Time) -> Result<Identity, ForwardedError> {
+pub fn forwarded(header: &[u8], now: Time) -> Result<(Identity, Time), ForwardedError> {
     let text: Vec<u8> = percent_decode(header).collect();
     let mut blocks = Pem::iter_from_buffer(&text);
     let (Some(Ok(pem)), None) = (blocks.next(), blocks.next()) else {
@@ -143,7 +145,7 @@ pub fn forwarded(header: &[u8], now: Time) -> Result<Identity, ForwardedError> {
     if seconds > validity.not_after.timestamp() {
         return Err(ForwardedError::Expired);
     }
-    Ok(identity(&certificate))
+    Ok((identity(&certificate), expiry(&certificate)))
 }
 
 fn parse(der: &[u8]) -> Option<X509Certificate<'_>> {
@@ -273,7 +275,11 @@ mod tests {
     #[test]
     fn a_forwarded_certificate_must_be_one_and_valid() {
         let (client, identity) = client();
-        assert_eq!(forwarded(&header(&[&client]), now()), Ok(identity));
+        let expires = Time::from_nanos(u64::MAX);
+        assert_eq!(
+            forwarded(&header(&[&client]), now()),
+            Ok((identity, expires))
+        );
         let unreadable = Err(ForwardedError::Unreadable);
         assert_eq!(forwarded(&header(&[&client, &client]), now()), unreadable);
         assert_eq!(forwarded(&header(&[]), now()), unreadable);

@@ -80,8 +80,6 @@ pub enum Error {
     },
     /// The request took longer than its route allows.
     TimedOut,
-    /// This server has no streams of its logs.
-    NoLogStreams,
 }
 
 /// What a name names.
@@ -128,7 +126,6 @@ impl Error {
             Self::Method { .. } => 405,
             Self::Unsupported(_) | Self::KeySize(_) => 406,
             Self::NoHmac(_) => 409,
-            Self::NoLogStreams => 501,
             Self::Store {
                 action: Action::Status,
                 source: StoreError::Unreachable(_),
@@ -215,9 +212,6 @@ impl fmt::Display for Error {
             Self::Store { action, .. } => f.write_str(failed_to(*action)),
             Self::Corrupt { .. } => f.write_str(failed_to(Action::Read)),
             Self::TimedOut => f.write_str("the request took too long"),
-            Self::NoLogStreams => {
-                f.write_str("log streams are not supported: read the server's output instead")
-            }
         }
     }
 }

@@ -17,6 +17,7 @@ pub mod error;
 pub mod identity;
 pub mod key;
 pub mod listing;
+pub mod log;
 pub mod metrics;
 pub mod name;
 pub mod platform;

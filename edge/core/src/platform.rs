@@ -46,10 +46,12 @@ pub trait Platform: 'static {
     /// The machine and the process under the service.
     fn system(&self) -> System;
 
-    /// Takes an audit record.
+    /// Takes an audit record: for the audit log, if the configuration wants one, and for whoever reads
+    /// it as a stream.
     fn audit(&self, record: &audit::Record<'_>);
 
-    /// Takes a line for the operator's error log. It may name hosts and paths, never a secret.
+    /// Takes a line for the operator's error log, if the configuration wants one, and for whoever reads
+    /// it as a stream. It may name hosts and paths, never a secret.
     fn error(&self, message: &str);
 }
 

@@ -4,6 +4,25 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::error::Error;
+use crate::log::Subscription;
+
+/// How a request ends.
+pub enum Answer {
+    /// At once.
+    Response(Response),
+    /// With a log, record by record.
+    Subscription(Subscription),
+}
+
+impl Answer {
+    /// The HTTP status.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Response(response) => response.status,
+            Self::Subscription(_) => 200,
+        }
+    }
+}
 
 /// What a client gets.
 pub struct Response {

@@ -20,7 +20,7 @@ use crate::metrics::Counters;
 use crate::name::Name;
 use crate::platform::Platform;
 use crate::policy::Policies;
-use crate::response::Response;
+use crate::response::{Answer, Response};
 use crate::route::{self, Access, Operation, ROUTES, Route, Router};
 use crate::store::{Store, StoreError};
 use crate::time::Time;
@@ -36,6 +36,9 @@ pub struct Request<B> {
     pub client: Client,
     /// The values of the header for forwarded certificates (see [`Service::forwarded_header`]).
     pub forwarded: Vec<Vec<u8>>,
+    /// Whether somebody reads the audit records as they come: then there is one of this request,
+    /// whatever the configuration says.
+    pub audited: bool,
     /// The body.
     pub body: Incoming<B>,
 }
@@ -145,13 +148,14 @@ impl<P: Platform> Service<P> {
 
     /// Answers a request. Whatever happens, there is an answer, it is counted, and if the route
     /// wants to know who asks it is in the audit log.
-    pub async fn serve(self: Rc<Self>, request: Request<P::Body>) -> Response {
+    pub async fn serve(self: Rc<Self>, request: Request<P::Body>) -> Answer {
         self.counters.begin();
         let Request {
             line,
             arrived,
             client,
             forwarded,
+            audited,
             body,
         } = request;
         let (method, path) = line.split_once(' ').unwrap_or_default();
@@ -176,20 +180,23 @@ impl<P: Platform> Service<P> {
             None if decoded.is_none() => Err(Error::BadPath),
             None => Err(Error::NoRoute),
         };
-        let response = answer.unwrap_or_else(|error| self.refuse(&error));
+        let mut answer = answer.unwrap_or_else(|error| Answer::Response(self.refuse(&error)));
+        if let (Answer::Subscription(subscription), Some((route, _))) = (&mut answer, found) {
+            subscription.until = self.until(route, client.principal(), &forwarded, arrived);
+        }
 
         let record = audit::Record {
             time: arrived,
             ip: client.ip(),
             path: decoded.as_deref().unwrap_or(path),
             identity: caller.ok(),
-            status: response.status,
+            status: answer.status(),
             duration: self.platform.now().since(arrived),
         };
         let api = found.map(|(route, _)| route.operation);
         self.counters.end(api, record.status, record.duration);
-        self.record(found, record);
-        response
+        self.record(found, audited, record);
+        answer
     }
 
     /// Records a request that the platform has answered by 500, since it was lost with another
@@ -208,12 +215,14 @@ impl<P: Platform> Service<P> {
             status: 500,
             duration: self.platform.now().since(arrived),
         };
-        self.record(found, record);
+        self.record(found, request.audited, record);
     }
 
-    /// Writes a record to the audit log if the request's route is one that wants to know who asks.
-    fn record(&self, found: Option<(&Route, &str)>, record: audit::Record<'_>) {
-        if self.log.audit && found.is_some_and(|(route, _)| route.access != Access::Public) {
+    /// Writes a record for the audit log and its readers, if there are such and the request's route is
+    /// one that wants to know who asks.
+    fn record(&self, found: Option<(&Route, &str)>, audited: bool, record: audit::Record<'_>) {
+        let is_wanted = audited || self.log.audit;
+        if is_wanted && found.is_some_and(|(route, _)| route.access != Access::Public) {
             self.counters.audit_event();
             self.platform.audit(&record);
         }
@@ -245,12 +254,35 @@ impl<P: Platform> Service<P> {
             .as_ref()
             .is_ok_and(|identity| self.proxies.contains(identity));
         match (by_proxy, forwarded) {
-            (true, [header]) => certificate::forwarded(header, now).map_err(Error::Forwarded),
+            (true, [header]) => certificate::forwarded(header, now)
+                .map(|(identity, _)| identity)
+                .map_err(Error::Forwarded),
             (true, []) => Err(Error::NoCertificate),
             (true, _) => Err(Error::SeveralCertificates),
             (false, []) => client,
             (false, _) => Err(Error::NotAProxy),
         }
+    }
+
+    /// When a stream has to end: at its route's limit, and when one of the certificates expires that
+    /// the client was let in with.
+    fn until(
+        &self,
+        route: &Route,
+        principal: Principal,
+        forwarded: &[Vec<u8>],
+        arrived: Time,
+    ) -> Option<Time> {
+        let limit = route.timeout.map(|limit| arrived.after(limit));
+        let own = match principal {
+            Principal::Client { expires, .. } if self.verifies_clients => Some(expires),
+            _ => None,
+        };
+        let forwarded = forwarded
+            .first()
+            .and_then(|header| certificate::forwarded(header, arrived).ok())
+            .map(|(_, expires)| expires);
+        [limit, own, forwarded].into_iter().flatten().min()
     }
 
     /// Whether the route takes the method from this caller.
@@ -315,9 +347,7 @@ impl<P: Platform> Service<P> {
     }
 
     fn refuse(&self, error: &Error) -> Response {
-        if self.log.error
-            && let Some(detail) = error.detail()
-        {
+        if let Some(detail) = error.detail() {
             self.counters.error_event();
             self.platform.error(&detail);
         }

@@ -26,6 +26,12 @@ impl Time {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    /// The time so much later.
+    pub fn after(self, duration: Duration) -> Self {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(nanos))
+    }
+
     /// The same time as a calendar type, which writes itself as RFC 3339.
     pub fn timestamp(self) -> Timestamp {
         // Every u64 of nanoseconds lies before the year 2555: inside jiff's range.

@@ -157,7 +157,7 @@ impl Host for Imports {
     }
 
     fn error(&mut self, message: String) {
-        self.machine.error(&message);
+        self.machine.guest_error(&message);
     }
 
     fn variable(&mut self, name: String) -> Option<String> {

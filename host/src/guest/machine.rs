@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use sealedge_core::log::error_record;
 use sealedge_core::metrics::Counters;
 use sealedge_core::time::Time;
 
+use super::feed::{Feed, Reader};
 use super::log::Log;
-use super::types;
+use super::types::{self, Topic};
 
 /// How long the end of the process waits for whoever reads its output.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -21,7 +23,10 @@ pub struct Machine {
     usable_cpus: u32,
     audit: Log,
     errors: Arc<Log>,
+    logs_requests: AtomicBool,
     logs_errors: AtomicBool,
+    audit_feed: Arc<Feed>,
+    error_feed: Arc<Feed>,
     counters: Mutex<Counters>,
 }
 
@@ -46,7 +51,10 @@ impl Machine {
             usable_cpus,
             audit,
             errors,
+            logs_requests: AtomicBool::new(false),
             logs_errors: AtomicBool::new(true),
+            audit_feed: Arc::new(Feed::new()),
+            error_feed: Arc::new(Feed::new()),
             counters: Mutex::default(),
         })
     }
@@ -56,9 +64,19 @@ impl Machine {
         wall_clock()
     }
 
-    /// Writes a line to the audit log.
-    pub fn audit(&self, line: Vec<u8>) {
-        self.audit.write(line);
+    /// Takes an audit record, a line: for the audit log, if there is one, and for whoever reads it.
+    pub fn audit(&self, record: Vec<u8>) {
+        if self.audit_feed.is_read() {
+            self.audit_feed.push(&record);
+        }
+        if self.logs_requests.load(Ordering::Relaxed) {
+            self.audit.write(record);
+        }
+    }
+
+    /// Whether somebody reads audit records as they come, so that there must be some.
+    pub fn is_audit_read(&self) -> bool {
+        self.audit_feed.is_read()
     }
 
     /// Waits while the reader of the audit log is too slow for more requests: no record is lost.
@@ -66,18 +84,54 @@ impl Machine {
         self.audit.room().await;
     }
 
-    /// Turns the error log on or off. It is on at first.
-    pub fn set_error_log(&self, on: bool) {
-        self.logs_errors.store(on, Ordering::Relaxed);
+    /// Turns the logs on or off as the configuration has it. Before that only errors are logged.
+    pub fn set_logs(&self, settings: &types::Settings) {
+        self.logs_requests
+            .store(settings.audit_log, Ordering::Relaxed);
+        self.logs_errors
+            .store(settings.error_log, Ordering::Relaxed);
     }
 
-    /// Writes a line to the error log, if there is one and its reader is not too slow for it.
+    /// Takes an error of the host's own: see [`Machine::guest_error`]. It is counted.
     pub fn error(&self, message: &str) {
-        if !self.logs_errors.load(Ordering::Relaxed) || self.errors.is_full() {
-            return;
+        self.count(Counters::error_event);
+        self.guest_error(message);
+    }
+
+    /// Takes an error that the service has counted: for the error log, if there is one and its reader
+    /// is not too slow for it, and for whoever reads it as a stream.
+    pub fn guest_error(&self, message: &str) {
+        self.stream_error(message);
+        if self.logs_errors.load(Ordering::Relaxed) && !self.errors.is_full() {
+            let time = Time::from_nanos(wall_clock()).timestamp();
+            self.say(&format!("{time:.3} error: {message}"));
         }
-        let time = Time::from_nanos(wall_clock()).timestamp();
-        self.say(&format!("{time:.3} error: {message}"));
+    }
+
+    /// Tells the operator of an error, and be the error log off. It is counted.
+    pub fn say_error(&self, message: &str) {
+        self.count(Counters::error_event);
+        self.stream_error(message);
+        self.say(&format!("error: {message}"));
+    }
+
+    fn stream_error(&self, message: &str) {
+        if self.error_feed.is_read() {
+            self.error_feed.push(&error_record(message));
+        }
+    }
+
+    /// Reads a log from now on, while it is written.
+    pub fn read(&self, topic: Topic) -> Reader {
+        match topic {
+            Topic::Audit => self.audit_feed.read(),
+            Topic::Error => self.error_feed.read(),
+        }
+    }
+
+    /// Hands records to readers of the logs, without end.
+    pub async fn feed_readers(&self) {
+        tokio::join!(self.audit_feed.run(), self.error_feed.run());
     }
 
     /// Tells the operator something, on standard error.

@@ -2,6 +2,7 @@
 
 pub mod crypto;
 mod engine;
+mod feed;
 mod imports;
 mod log;
 mod machine;
@@ -17,6 +18,7 @@ use wasmtime::component::{Component, Linker};
 use wasmtime::{Engine, Store};
 
 pub use bindings::sealedge::edge::types;
+pub use feed::Reader;
 pub use machine::{Machine, wall_clock};
 
 use crate::pool::Factory;

@@ -10,6 +10,7 @@ use sealedge_component::door::{self, Door, LentBody};
 use sealedge_component::lent::{self, Lent};
 use sealedge_core::client::Client;
 use sealedge_core::config::{Config, Keystore};
+use sealedge_core::log::{Subscription, Topic};
 use sealedge_core::platform::{BodyError, Platform, System};
 use sealedge_core::response::{ContentType, Response};
 use sealedge_core::service;
@@ -155,6 +156,7 @@ fn request(door: &Door<Lender>, call: u64, what: &Request) -> service::Request<L
         arrived: Time::from_nanos(what.arrived),
         client: Client::from_bytes(what.client.clone()),
         forwarded: what.forwarded.clone().unwrap_or_default(),
+        audited: what.audited,
         body: match &what.body {
             types::Body::None => service::Incoming::Whole(Vec::new()),
             types::Body::Whole(body) => service::Incoming::Whole(body.clone()),
@@ -183,6 +185,7 @@ fn settings(config: &Config) -> Settings {
             Keystore::Fs { path } => types::Store::Files(path.clone()),
         },
         forwarded_header: None,
+        audit_log: config.log.audit,
         error_log: config.log.error,
         warnings: Vec::new(),
     }
@@ -197,6 +200,9 @@ fn complete(settings: &mut Settings, service: &service::Service<impl Platform>) 
 fn finished(end: door::Finished) -> Finished {
     match end {
         door::Finished::Response(response) => Finished::Response(response_of(response)),
+        door::Finished::Subscribed(subscription) => {
+            Finished::Subscribed(subscription_of(subscription))
+        }
         door::Finished::Prepared(result) => Finished::Prepared(result),
     }
 }
@@ -211,6 +217,16 @@ fn response_of(mut response: Response) -> types::Response {
             Some(ContentType::Metrics) => types::ContentType::Metrics,
         },
         body: std::mem::take(&mut *response.body),
+    }
+}
+
+fn subscription_of(subscription: Subscription) -> types::Subscription {
+    types::Subscription {
+        topic: match subscription.topic {
+            Topic::Audit => types::Topic::Audit,
+            Topic::Error => types::Topic::Error,
+        },
+        until: subscription.until.map(Time::as_nanos),
     }
 }
 
@@ -274,7 +290,7 @@ impl Lent for Lender {
     }
 
     fn error(&self, message: &str) {
-        self.machine.error(message);
+        self.machine.guest_error(message);
     }
 
     fn system(&self) -> System {

@@ -7,7 +7,7 @@ use wasmtime::format_err;
 
 use super::*;
 use crate::admission::Admission;
-use crate::guest::types::{Body, ContentType, Operation, Store, Tls};
+use crate::guest::types::{Body, ContentType, Operation, Response, Store, Tls};
 use crate::limits::Limits;
 use crate::store::MemStore;
 
@@ -109,6 +109,7 @@ fn settings() -> Settings {
         },
         store: Store::Memory,
         forwarded_header: None,
+        audit_log: false,
         error_log: false,
         warnings: Vec::new(),
     }
@@ -127,7 +128,7 @@ fn pool(document: &str) -> Arc<Pool> {
     };
     let operations = Operations::new(Arc::new(MemStore::new()), 1);
     let machine = Arc::new(Machine::new().unwrap());
-    machine.set_error_log(false);
+    machine.set_logs(&settings());
     let Ok(pool) = Pool::new(4, Box::new(make), document.to_owned(), machine, operations) else {
         panic!("no pool");
     };
@@ -140,6 +141,7 @@ fn request(path: &str) -> Request {
         arrived: 0,
         client: Vec::new(),
         forwarded: None,
+        audited: false,
         body: Body::None,
     }
 }
@@ -150,7 +152,10 @@ async fn ask(pool: &Arc<Pool>, path: &str) -> Result<u16, Lost> {
     };
     let answer = pool.serve(request(path), None, admitted, |_, _| Ok(()));
     let answer = answer.await;
-    answer.map(|response| response.status)
+    answer.map(|(finished, _)| match finished {
+        Finished::Response(response) => response.status,
+        _ => panic!("no response"),
+    })
 }
 
 /// What each instance answers.

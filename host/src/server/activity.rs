@@ -40,7 +40,9 @@ pub enum Overdue {
 struct State {
     /// Requests whose answers hyper has not taken yet.
     requests: usize,
-    /// How many of them have an answer.
+    /// Those beside them that are answered by a stream.
+    streams: usize,
+    /// How many of both have an answer, or some more of it.
     answers: usize,
     /// The head of a request is on its way.
     head: bool,
@@ -60,6 +62,7 @@ impl Activity {
             bytes_are_heads,
             state: Mutex::new(State {
                 requests: 0,
+                streams: 0,
                 answers: 0,
                 head: true,
                 closing: false,
@@ -77,6 +80,7 @@ impl Activity {
         Underway {
             on: self.clone(),
             answered: false,
+            is_stream: false,
         }
     }
 
@@ -114,11 +118,14 @@ impl Activity {
     /// the service that is waited for, whose routes have limits of their own.
     fn deadline(&self) -> Option<(Instant, Overdue)> {
         let state = self.state();
-        let (since, limit, overdue) = if let Some(blocked) = state.blocked {
+        let (since, limit, overdue) = if state.closing && state.requests == 0 && state.streams > 0 {
+            // They have been told to end, and nobody waits until a slow reader has seen it.
+            (state.since, self.limits.head, Overdue::End)
+        } else if let Some(blocked) = state.blocked {
             (blocked, self.limits.send, Overdue::Unread)
         } else if state.answers > 0 {
             (state.since, self.limits.send, Overdue::Unread)
-        } else if state.requests > 0 {
+        } else if state.requests + state.streams > 0 {
             return None;
         } else if state.closing {
             (state.since, self.limits.head, Overdue::End)
@@ -135,7 +142,7 @@ impl Activity {
             return;
         }
         let mut state = self.state();
-        if state.requests == 0 && !state.head {
+        if state.requests + state.streams == 0 && !state.head {
             state.head = true;
             state.since = Instant::now();
         }
@@ -159,25 +166,43 @@ impl Activity {
 pub struct Underway {
     on: Arc<Activity>,
     answered: bool,
+    is_stream: bool,
 }
 
 impl Underway {
-    /// The answer is there: it is the client's turn.
+    /// The answer is a stream: it comes bit by bit, and may be silent for long.
+    pub fn streams(&mut self) {
+        let mut state = self.on.state();
+        state.requests -= 1;
+        state.streams += 1;
+        self.is_stream = true;
+    }
+
+    /// The answer is there, or some more of it: it is the client's turn.
     pub fn answered(&mut self) {
         let mut state = self.on.state();
-        state.answers += 1;
+        state.answers += usize::from(!self.answered);
         state.since = Instant::now();
         self.answered = true;
+    }
+
+    /// The client has all of the answer that there is by now.
+    pub fn silent(&mut self) {
+        let mut state = self.on.state();
+        state.answers -= usize::from(self.answered);
+        self.answered = false;
     }
 }
 
 impl Drop for Underway {
     fn drop(&mut self) {
         let mut state = self.on.state();
-        state.requests -= 1;
-        if self.answered {
-            state.answers -= 1;
+        if self.is_stream {
+            state.streams -= 1;
+        } else {
+            state.requests -= 1;
         }
+        state.answers -= usize::from(self.answered);
         state.since = Instant::now();
     }
 }

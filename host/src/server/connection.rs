@@ -25,6 +25,7 @@ use super::http::{self, Connection};
 use super::refusals::Refusals;
 use super::terms::{Client, InForce, Terms};
 use crate::admission::Admission;
+use crate::guest::Machine;
 use crate::limits::Limits;
 use crate::pool::Pool;
 
@@ -75,6 +76,8 @@ impl Connections {
 pub struct Template {
     /// The service.
     pub pool: Arc<Pool>,
+    /// Whose logs are read.
+    pub machine: Arc<Machine>,
     /// Lets requests in.
     pub admission: Arc<Admission>,
     /// Hears what is refused.
@@ -133,6 +136,8 @@ async fn talk(
     let activity = Activity::new(template.limits, !is_http2);
     let connection = Arc::new(Connection {
         pool: template.pool,
+        machine: template.machine,
+        stopping: template.stopping.clone(),
         refusals: template.refusals,
         admission: template.admission,
         activity: activity.clone(),

@@ -11,16 +11,18 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode};
+use sealedge_core::log;
 use sealedge_core::route::LONGEST_BODY;
+use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::activity::{Activity, Underway};
+use super::log_stream::{End, LogStream};
 use super::refusals::Refusals;
 use super::terms::Client;
 use crate::admission::{Admission, Admitted, Busy};
-use crate::guest::Instance;
-use crate::guest::types::{self, ContentType};
-use crate::guest::wall_clock;
+use crate::guest::types::{self, ContentType, Finished};
+use crate::guest::{Instance, Machine, wall_clock};
 use crate::operation::PendingBody;
 use crate::pool::{Lost, Pool};
 
@@ -34,6 +36,10 @@ const SOON: Duration = Duration::from_secs(1);
 pub struct Connection {
     /// The service.
     pub pool: Arc<Pool>,
+    /// Whose logs are read.
+    pub machine: Arc<Machine>,
+    /// Becomes true when the server is told to stop.
+    pub stopping: watch::Receiver<bool>,
     /// Hears what the host answers itself.
     pub refusals: Arc<Refusals>,
     /// Lets requests in.
@@ -58,11 +64,15 @@ pub async fn serve(
             .map_err(|Lost| lost()),
         Err(busy) => Err(try_later(busy)),
     };
-    let response = answer.map(to_http).unwrap_or_else(|response| {
-        let status = response.status().as_u16();
-        connection.refusals.request(status, begun.elapsed());
-        response
-    });
+    let response = match answer {
+        Ok(Answered::Whole(response)) => to_http(response),
+        Ok(Answered::Log(stream)) => return Ok(log_to_http(stream, underway)),
+        Err(response) => {
+            let status = response.status().as_u16();
+            connection.refusals.request(status, begun.elapsed());
+            response
+        }
+    };
     let response = if is_head {
         without_body(response)
     } else {
@@ -70,9 +80,15 @@ pub async fn serve(
     };
     underway.answered();
     Ok(response.map(|body| Answer {
-        body: Full::new(body),
-        _underway: underway,
+        content: Content::Whole(Full::new(body)),
+        underway,
     }))
+}
+
+/// What the service has answered.
+enum Answered {
+    Whole(types::Response),
+    Log(LogStream),
 }
 
 /// The most bytes of a body that may have to be held.
@@ -86,7 +102,7 @@ async fn ask(
     connection: &Connection,
     request: Request<Incoming>,
     admitted: Admitted,
-) -> Result<types::Response, Lost> {
+) -> Result<Answered, Lost> {
     let (head, body) = request.into_parts();
     let arrived = wall_clock();
     let (body, pending) = received(body).await;
@@ -95,17 +111,35 @@ async fn ask(
         arrived,
         client: Vec::new(),
         forwarded: None,
+        audited: false,
         body,
     };
+    let generation = connection.client.in_force().generation();
     let identify = |request: &mut types::Request, instance: &mut dyn Instance| {
         connection.client.identify(request, &head.headers, instance)
     };
     let pool = &connection.pool;
-    let response = pool.serve(request, pending, admitted, identify).await?;
-    if response.status == 400 {
-        connection.client.was_refused();
+    let (finished, admitted) = pool.serve(request, pending, admitted, identify).await?;
+    match finished {
+        Finished::Response(response) => {
+            if response.status == 400 {
+                connection.client.was_refused();
+            }
+            Ok(Answered::Whole(response))
+        }
+        Finished::Subscribed(subscription) => {
+            let end = End {
+                in_force: connection.client.in_force().clone(),
+                generation,
+                stopping: connection.stopping.clone(),
+                until: subscription.until,
+            };
+            let reader = connection.machine.read(subscription.topic);
+            Ok(Answered::Log(LogStream::new(reader, end, admitted)))
+        }
+        // No end of a request.
+        Finished::Prepared(_) => Err(Lost),
     }
-    Ok(response)
 }
 
 /// The body, if it is small and comes soon; else what has come of it, and the rest to be read later.
@@ -155,6 +189,18 @@ fn to_http(response: types::Response) -> Response<Bytes> {
     answer
 }
 
+/// The answer to a client that reads a log. Its head is sent at once, and be the log silent.
+fn log_to_http(stream: LogStream, mut underway: Underway) -> Response<Answer> {
+    underway.streams();
+    let mut answer = Response::new(Answer {
+        content: Content::Log(stream),
+        underway,
+    });
+    let value = HeaderValue::from_static(log::CONTENT_TYPE);
+    answer.headers_mut().insert(CONTENT_TYPE, value);
+    answer
+}
+
 /// What the client gets whose request was lost with its instance.
 fn lost() -> Response<Bytes> {
     let status = StatusCode::INTERNAL_SERVER_ERROR;
@@ -189,8 +235,13 @@ fn without_body(response: Response<Bytes>) -> Response<Bytes> {
 
 /// An answer's body. Until hyper has taken it, its request is under way.
 pub struct Answer {
-    body: Full<Bytes>,
-    _underway: Underway,
+    content: Content,
+    underway: Underway,
+}
+
+enum Content {
+    Whole(Full<Bytes>),
+    Log(LogStream),
 }
 
 impl Body for Answer {
@@ -201,14 +252,31 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let Self { content, underway } = &mut *self;
+        let stream = match content {
+            Content::Whole(body) => return Pin::new(body).poll_frame(cx),
+            Content::Log(stream) => stream,
+        };
+        let next = stream.poll_next(cx);
+        match next {
+            Poll::Ready(_) => underway.answered(),
+            // hyper asks for more only once the client has room for it.
+            Poll::Pending => underway.silent(),
+        }
+        next.map(|lines| lines.map(|lines| Ok(Frame::data(lines))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        match &self.content {
+            Content::Whole(body) => body.is_end_stream(),
+            Content::Log(_) => false,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match &self.content {
+            Content::Whole(body) => body.size_hint(),
+            Content::Log(_) => SizeHint::default(),
+        }
     }
 }

@@ -4,6 +4,7 @@ mod activity;
 mod connection;
 mod dev;
 mod http;
+mod log_stream;
 mod refusals;
 mod reload;
 mod terms;
@@ -177,7 +178,7 @@ async fn serve(options: &ServerOptions, parts: Parts) -> Result<(), StartError> 
             file,
             problems: problems.to_string(),
         })?;
-    machine.set_error_log(settings.error_log);
+    machine.set_logs(&settings);
     for warning in &settings.warnings {
         say(&format!("warning: {warning}"));
     }
@@ -301,6 +302,8 @@ impl Server {
     async fn run(self, pool: &Arc<Pool>, machine: &Arc<Machine>, limits: Limits, mut end: End) {
         let (stop, stopping) = watch::channel(false);
         tokio::spawn(tick(pool.clone()));
+        let feeding = machine.clone();
+        tokio::spawn(async move { feeding.feed_readers().await });
         let admission = Admission::new(&limits);
         let refusals = Refusals::new(machine.clone());
         let connections = Connections::new(limits.connections);
@@ -316,6 +319,7 @@ impl Server {
                         };
                         let template = Template {
                             pool: pool.clone(),
+                            machine: machine.clone(),
                             admission: admission.clone(),
                             refusals: refusals.clone(),
                             limits,

@@ -95,8 +95,8 @@ impl Reloader {
             return self.machine.say(message);
         };
         if let Err(error) = self.take_configuration(&file) {
-            return self.machine.say(&format!(
-                "error: {error}\nnothing was reloaded: what was in force before still is"
+            return self.machine.say_error(&format!(
+                "{error}\nnothing was reloaded: what was in force before still is"
             ));
         }
         self.machine.say(&format!(
@@ -107,7 +107,7 @@ impl Reloader {
         let (pool, machine) = (self.pool.clone(), self.machine.clone());
         runtime.spawn(async move {
             if let Err(error) = pool.prepare().await {
-                machine.say(&format!("error: {error}; all else is reloaded"));
+                machine.say_error(&format!("{error}; all else is reloaded"));
             }
         });
     }
@@ -131,7 +131,7 @@ impl Reloader {
         let (in_force, machine) = (self.in_force.clone(), self.machine.clone());
         let reconfigured = self.pool.reconfigure(&document, || {
             in_force.replace(terms);
-            machine.set_error_log(settings.error_log);
+            machine.set_logs(&settings);
         });
         reconfigured.map_err(unusable)?;
         for warning in &settings.warnings {
@@ -180,8 +180,8 @@ impl Reloader {
             Err(error) => {
                 let complaint = error.to_string();
                 if self.complaint.as_ref() != Some(&complaint) {
-                    self.machine.say(&format!(
-                        "error: {complaint}; what was in force before still is, until the files can be used"
+                    self.machine.say_error(&format!(
+                        "{complaint}; what was in force before still is, until the files can be used"
                     ));
                     self.complaint = Some(complaint);
                 }

@@ -8,6 +8,7 @@ use hyper::header::HeaderName;
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
+use tokio::sync::Notify;
 
 use super::tls::{self, ServerCertificate, TlsError};
 use crate::guest::types::{Request, Settings};
@@ -63,6 +64,7 @@ impl Terms {
 pub struct InForce {
     /// Theirs; beside them, so that a request need only compare two numbers.
     generation: AtomicU64,
+    replaced: Notify,
     terms: RwLock<Arc<Terms>>,
 }
 
@@ -71,6 +73,7 @@ impl InForce {
     pub fn new(terms: Terms) -> Self {
         Self {
             generation: AtomicU64::new(terms.generation),
+            replaced: Notify::new(),
             terms: RwLock::new(Arc::new(terms)),
         }
     }
@@ -92,6 +95,23 @@ impl InForce {
             ..terms
         });
         self.generation.store(generation, Ordering::Release);
+        self.replaced.notify_waiters();
+    }
+
+    /// The number of the terms in force.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Waits until other terms than those of this number are in force.
+    pub async fn succeeded(&self, generation: u64) {
+        loop {
+            let replaced = self.replaced.notified();
+            if self.generation() != generation {
+                return;
+            }
+            replaced.await;
+        }
     }
 }
 
@@ -141,7 +161,7 @@ impl Client {
         instance: &mut dyn Instance,
     ) -> Result<(), Trap> {
         let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
-        if judged.terms.generation != self.in_force.generation.load(Ordering::Acquire) {
+        if judged.terms.generation != self.in_force.generation() {
             *judged = self.judge(instance)?;
         }
         request.client.clone_from(&judged.client);
@@ -160,6 +180,11 @@ impl Client {
         let is_admitted = terms.admit(&self.chain);
         let client = instance.authenticate(&self.chain, &self.ip, is_admitted)?;
         Ok(Judged { terms, client })
+    }
+
+    /// The terms by which it is judged.
+    pub fn in_force(&self) -> &Arc<InForce> {
+        &self.in_force
     }
 
     /// To be called when the client was refused: if it were by a handshake too, its connection is of

@@ -125,7 +125,7 @@ const REQUESTS: [(&str, &str, &str, u16, Option<&str>); 19] = [
         502,
         Some("/v1/key/describe/corrupt"),
     ),
-    ("admin", "GET", "/v1/log/audit", 501, Some("/v1/log/audit")),
+    ("admin", "PUT", "/v1/log/audit", 405, Some("/v1/log/audit")),
 ];
 
 #[tokio::test]

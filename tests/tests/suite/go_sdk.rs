@@ -23,6 +23,7 @@ fn the_go_client_can_do_all_that_it_can_do() {
     let folder = tempfile::tempdir().unwrap();
     let identity = write_client_certificate(folder.path());
     let server = Server::start(Path::new(super::SEALEDGE), "", &config(&identity));
+    std::fs::write(server.keys().join("corrupt"), "no key").unwrap();
     let run = Command::new("go")
         .args(["test", "-count=1", "./..."])
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/go"))

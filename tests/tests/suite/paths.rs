@@ -192,7 +192,10 @@ async fn no_way_of_writing_a_path_gets_past_the_policy() {
 
 /// Paths with something of a route and something of none.
 fn path() -> impl Strategy<Value = String> {
-    let route = prop::sample::select(&ROUTES[..]).prop_map(|route| route.path.to_owned());
+    // Streams do not end.
+    let routes = ROUTES.iter().filter(|route| route.timeout.is_some());
+    let routes: Vec<String> = routes.map(|route| route.path.to_owned()).collect();
+    let route = prop::sample::select(routes);
     let name = prop::sample::select(vec!["other", "my-app", "new", "vector"]);
     let piece = prop_oneof![
         4 => route,
@@ -224,10 +227,8 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// The service has answered: with success or with what is wrong, and with nothing of its inside.
-fn check(request: &str, path: &str, answer: &Answer, folder: &str) -> Result<(), TestCaseError> {
-    // The one thing that this server can't do.
-    let logs = answer.status == 501 && path.contains("log");
-    prop_assert!(answer.status < 500 || logs, "{request}: {answer:?}");
+fn check(request: &str, answer: &Answer, folder: &str) -> Result<(), TestCaseError> {
+    prop_assert!(answer.status < 500, "{request}: {answer:?}");
     let text = String::from_utf8_lossy(&answer.body);
     prop_assert!(!text.contains(folder), "{request}: {text}");
     if answer.status >= 400 && answer.status != 404 && !request.starts_with("HEAD") {
@@ -259,7 +260,7 @@ fn no_request_makes_the_server_fail() {
         let sent = runtime.block_on(client.borrow_mut().send(method, &path, &[], body));
         let answer = sent.map_err(|error| TestCaseError::fail(format!("{request}: {error}")))?;
         *statuses.borrow_mut().entry(answer.status).or_insert(0) += 1;
-        check(&request, &path, &answer, folder)
+        check(&request, &answer, folder)
     });
     outcome.unwrap();
     // It was not the same answer to all of them.

@@ -21,14 +21,14 @@ const UNTRUSTED: &str = "tls: the client certificate is not trusted any more";
 const EXPIRED: &str = "tls: the client certificate has expired";
 
 /// A folder with a server's certificate, and this authority in `ca.pem`.
-fn folder_with(authority: &Authority) -> TempDir {
+pub fn folder_with(authority: &Authority) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     write_certificate(folder.path());
     fs::write(folder.path().join("ca.pem"), authority.pem()).unwrap();
     folder
 }
 
-const VERIFY: &str = "  auth: on\n  ca: {folder}/ca.pem";
+pub const VERIFY: &str = "  auth: on\n  ca: {folder}/ca.pem";
 
 fn start_in(folder: TempDir, tls: &str) -> Server {
     Server::start_in(
@@ -273,7 +273,7 @@ async fn connections_that_were_not_verified_are_when_that_is_turned_on() {
 }
 
 /// A certificate that is valid for some seconds from now.
-fn short(authority: &Authority, seconds: u64) -> (Credentials, SystemTime) {
+pub fn short(authority: &Authority, seconds: u64) -> (Credentials, SystemTime) {
     let until = SystemTime::now() + Duration::from_secs(seconds);
     let mut params = CertificateParams::default();
     params.not_after = date_time_ymd(1970, 1, 1) + until.duration_since(UNIX_EPOCH).unwrap();

@@ -145,6 +145,7 @@ impl Stage {
             arrived: Time::from_nanos(self.host.now()),
             client: Client::from_bytes(client),
             forwarded: Vec::new(),
+            audited: false,
             body,
         };
         self.door.start(call, request)
@@ -186,7 +187,7 @@ fn stored() -> Outcome {
 fn status(finished: Finished) -> u16 {
     match finished {
         Finished::Response(response) => response.status,
-        Finished::Prepared(_) => panic!("not a response"),
+        _ => panic!("not a response"),
     }
 }
 

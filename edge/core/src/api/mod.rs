@@ -10,8 +10,9 @@ use serde::Serialize;
 
 use crate::error::Error;
 use crate::identity::Identity;
+use crate::log::{Subscription, Topic};
 use crate::platform::Platform;
-use crate::response::Response;
+use crate::response::{Answer, Response};
 use crate::route::{Operation, Route};
 use crate::service::{Incoming, Service};
 
@@ -28,8 +29,8 @@ pub(crate) struct Call<'a, B> {
 pub(crate) async fn serve<P: Platform>(
     service: &Service<P>,
     call: Call<'_, P::Body>,
-) -> Result<Response, Error> {
-    match call.route.operation {
+) -> Result<Answer, Error> {
+    let response = match call.route.operation {
         Operation::Version => system::version(service),
         Operation::Ready => system::ready(service).await,
         Operation::Status => system::status(service).await,
@@ -50,8 +51,15 @@ pub(crate) async fn serve<P: Platform>(
         Operation::DescribeIdentity => identity::describe(service, call.argument),
         Operation::ListIdentities => identity::list(service, call.argument),
         Operation::DescribeSelf => identity::describe_self(service, call.caller),
-        Operation::ErrorLog | Operation::AuditLog => Err(Error::NoLogStreams),
-    }
+        Operation::ErrorLog => return Ok(subscription(Topic::Error)),
+        Operation::AuditLog => return Ok(subscription(Topic::Audit)),
+    };
+    response.map(Answer::Response)
+}
+
+/// The stream of a log; the service knows until when this client may read it.
+fn subscription(topic: Topic) -> Answer {
+    Answer::Subscription(Subscription { topic, until: None })
 }
 
 /// An answer with a JSON body.
