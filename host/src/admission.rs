@@ -25,6 +25,8 @@ pub enum Busy {
     Requests(usize),
     /// Their bodies have as many bytes as they may.
     BodyBytes(usize),
+    /// The audit log can't take what a request would add.
+    AuditLog,
 }
 
 impl fmt::Display for Busy {
@@ -38,6 +40,9 @@ impl fmt::Display for Busy {
                 f,
                 "the server is busy: the bodies of requests under way may have {limit} bytes \
                  together, try again later"
+            ),
+            Self::AuditLog => f.write_str(
+                "the server is busy: nobody reads its audit log on standard output, try again later",
             ),
         }
     }
@@ -73,6 +78,15 @@ impl Admission {
     /// How many requests are under way.
     pub fn requests(&self) -> usize {
         self.requests.now.load(Ordering::Relaxed)
+    }
+}
+
+impl Admitted {
+    /// Its body has turned out to have so many bytes.
+    pub fn has_body(&mut self, bytes: usize) {
+        let less = self.body_bytes.saturating_sub(bytes);
+        self.by.body_bytes.remove(less);
+        self.body_bytes -= less;
     }
 }
 

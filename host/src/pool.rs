@@ -228,8 +228,6 @@ impl Pool {
         admitted: Admitted,
         complete: impl FnOnce(&mut Request, &mut dyn Instance) -> Result<(), Trap>,
     ) -> Result<(Finished, Option<Admitted>), Lost> {
-        // Here, where nothing is held up but this request.
-        self.machine.audit_room().await;
         request.audited = self.machine.is_audit_read();
         let begin = |instance: &mut dyn Instance, call| {
             complete(&mut request, instance)?;

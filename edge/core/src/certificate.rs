@@ -1,11 +1,13 @@
 //! Client certificates (RFC 5280) and what they say about who a client is.
 
-use percent_encoding::percent_decode;
+use std::borrow::Cow;
+
 use x509_parser::certificate::X509Certificate;
 use x509_parser::pem::Pem;
 use x509_parser::prelude::FromDer;
 
 use crate::identity::Identity;
+use crate::route;
 use crate::time::Time;
 
 /// What a connection's certificates say about the client. Worked out once a connection.
@@ -125,14 +127,11 @@ pub enum ForwardedError {
 /// # Errors
 /// [`ForwardedError`] says what is wrong with it.
 pub fn forwarded(header: &[u8], now: Time) -> Result<(Identity, Time), ForwardedError> {
-    let text: Vec<u8> = percent_decode(header).collect();
-    let mut blocks = Pem::iter_from_buffer(&text);
-    let (Some(Ok(pem)), None) = (blocks.next(), blocks.next()) else {
+    let text = only_certificate(header).ok_or(ForwardedError::Unreadable)?;
+    let mut blocks = Pem::iter_from_buffer(text.as_bytes());
+    let Some(Ok(pem)) = blocks.next() else {
         return Err(ForwardedError::Unreadable);
     };
-    if pem.label != "CERTIFICATE" {
-        return Err(ForwardedError::Unreadable);
-    }
     let certificate = parse(&pem.contents).ok_or(ForwardedError::Unreadable)?;
     if certificate.is_ca() {
         return Err(ForwardedError::Authority);
@@ -146,6 +145,18 @@ pub fn forwarded(header: &[u8], now: Time) -> Result<(Identity, Time), Forwarded
         return Err(ForwardedError::Expired);
     }
     Ok((identity(&certificate), expiry(&certificate)))
+}
+
+/// The PEM text of a header, if that is one certificate and nothing else. Headers of one name may be
+/// joined on their way: then a client's own could stand before the proxy's.
+fn only_certificate(header: &[u8]) -> Option<Cow<'_, str>> {
+    let text = route::decode(std::str::from_utf8(header).ok()?)?;
+    let inside = text
+        .trim()
+        .strip_prefix("-----BEGIN CERTIFICATE-----")?
+        .strip_suffix("-----END CERTIFICATE-----")?;
+    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=\r\n".contains(&byte);
+    inside.bytes().all(is_base64).then_some(text)
 }
 
 fn parse(der: &[u8]) -> Option<X509Certificate<'_>> {
@@ -285,6 +296,19 @@ mod tests {
         assert_eq!(forwarded(&header(&[]), now()), unreadable);
         assert_eq!(forwarded(&header(&[b"no certificate"]), now()), unreadable);
         assert_eq!(forwarded(b"%zz", now()), unreadable);
+        let ours = header(&[&client]);
+        for (before, after) in [
+            (&b"junk "[..], &b""[..]),
+            (b"", b" junk"),
+            (b"", b"%00"),
+            (b"", b"%zz"),
+            (b"", b", %2D"),
+            (&*ours, b""),
+            (&*ours, b", "),
+        ] {
+            let joined = [before, after, &ours].concat();
+            assert_eq!(forwarded(&joined, now()), unreadable);
+        }
         assert_eq!(
             forwarded(&header(&[&authority()]), now()),
             Err(ForwardedError::Authority)

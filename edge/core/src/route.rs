@@ -209,8 +209,8 @@ pub fn canonical(path: &str) -> Option<Cow<'_, str>> {
     Some(listing.map_or(path, |route| Cow::Borrowed(route.path)))
 }
 
-/// A path with its percent-encoding (RFC 3986, 2.1) undone, once.
-fn decode(path: &str) -> Option<Cow<'_, str>> {
+/// A text with its percent-encoding (RFC 3986, 2.1) undone, once; `None` if that is broken.
+pub(crate) fn decode(path: &str) -> Option<Cow<'_, str>> {
     if !path.contains('%') {
         return Some(Cow::Borrowed(path));
     }

@@ -25,6 +25,10 @@ use crate::route::{self, Access, Operation, ROUTES, Route, Router};
 use crate::store::{Store, StoreError};
 use crate::time::Time;
 
+/// How much of a method is said again in the answer, in characters: a client that reads no answers
+/// should not fill the memory with its own words.
+const LONGEST_METHOD: usize = 32;
+
 /// A request, as a door hands it in.
 pub struct Request<B> {
     /// The HTTP method in capitals, a space, and the path as it came: percent-encoded, without its
@@ -295,7 +299,7 @@ impl<P: Platform> Service<P> {
     ) -> Result<(), Error> {
         if !route.takes(method) {
             return Err(Error::Method {
-                got: method.to_owned(),
+                got: method.chars().take(LONGEST_METHOD).collect(),
                 expected: route.method,
             });
         }

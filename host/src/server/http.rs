@@ -32,6 +32,9 @@ const SMALL_BODY: u64 = 16 * 1024;
 /// How long it is waited for.
 const SOON: Duration = Duration::from_secs(1);
 
+/// How long a request waits for room in the audit log.
+const AUDIT_PATIENCE: Duration = Duration::from_secs(10);
+
 /// A connection, as far as requests are concerned.
 pub struct Connection {
     /// The service.
@@ -50,6 +53,19 @@ pub struct Connection {
     pub client: Client,
 }
 
+impl Connection {
+    /// Waits, but not without end, until the audit log can take what a request adds to it: here, where
+    /// nothing is held up but this request.
+    async fn with_audit_room(&self, admitted: Result<Admitted, Busy>) -> Result<Admitted, Busy> {
+        let admitted = admitted?;
+        let room = tokio::time::timeout(AUDIT_PATIENCE, self.machine.audit_room());
+        match room.await {
+            Ok(()) => Ok(admitted),
+            Err(_elapsed) => Err(Busy::AuditLog),
+        }
+    }
+}
+
 /// Answers one request.
 pub async fn serve(
     connection: Arc<Connection>,
@@ -58,7 +74,8 @@ pub async fn serve(
     let mut underway = connection.activity.begin();
     let begun = Instant::now();
     let is_head = request.method() == Method::HEAD;
-    let answer = match connection.admission.admit(longest(request.body())) {
+    let admitted = connection.admission.admit(longest(request.body()));
+    let answer = match connection.with_audit_room(admitted).await {
         Ok(admitted) => ask(&connection, request, admitted)
             .await
             .map_err(|Lost| lost()),
@@ -101,11 +118,16 @@ fn longest(body: &Incoming) -> usize {
 async fn ask(
     connection: &Connection,
     request: Request<Incoming>,
-    admitted: Admitted,
+    mut admitted: Admitted,
 ) -> Result<Answered, Lost> {
     let (head, body) = request.into_parts();
     let arrived = wall_clock();
     let (body, pending) = received(body).await;
+    match &body {
+        types::Body::None => admitted.has_body(0),
+        types::Body::Whole(body) => admitted.has_body(body.len()),
+        types::Body::Later => {}
+    }
     let request = types::Request {
         line: [head.method.as_str(), " ", head.uri.path()].concat(),
         arrived,

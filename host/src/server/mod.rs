@@ -3,6 +3,7 @@
 mod activity;
 mod connection;
 mod dev;
+mod file;
 mod http;
 mod log_stream;
 mod refusals;

@@ -14,7 +14,7 @@ use tokio::signal::unix::Signal;
 
 use super::terms::{InForce, Terms};
 use super::tls::{ServerCertificate, TlsError, authority_files};
-use super::{StartError, read_configuration};
+use super::{StartError, file};
 use crate::guest::Machine;
 use crate::guest::types::{Settings, Tls};
 use crate::pool::Pool;
@@ -113,12 +113,18 @@ impl Reloader {
     }
 
     fn take_configuration(&mut self, file: &Path) -> Result<(), StartError> {
-        let document = read_configuration(file)?;
+        let unreadable = |reason| StartError::ReadConfiguration {
+            file: file.display().to_string(),
+            reason,
+        };
+        let bytes = file::read(file).map_err(unreadable)?;
+        let document = std::str::from_utf8(&bytes)
+            .map_err(|reason| unreadable(io::Error::new(io::ErrorKind::InvalidData, reason)))?;
         let unusable = |error: crate::pool::StartError| StartError::Configuration {
             file: file.display().to_string(),
             problems: error.to_string(),
         };
-        let settings = self.pool.read(&document).map_err(unusable)?;
+        let settings = self.pool.read(document).map_err(unusable)?;
         let fixed = self.fixed(&settings);
         if !fixed.is_empty() {
             return Err(StartError::Configuration {
@@ -129,7 +135,7 @@ impl Reloader {
         let files = Files::of(&settings.tls);
         let terms = self.read_terms(&settings).map_err(StartError::Tls)?;
         let (in_force, machine) = (self.in_force.clone(), self.machine.clone());
-        let reconfigured = self.pool.reconfigure(&document, || {
+        let reconfigured = self.pool.reconfigure(document, || {
             in_force.replace(terms);
             machine.set_logs(&settings);
         });

@@ -17,8 +17,8 @@ use rustls::{
 };
 
 use x509_parser::prelude::{FromDer, X509Certificate};
-use zeroize::Zeroizing;
 
+use super::file;
 use crate::guest::types::Tls;
 use crate::private_key;
 
@@ -99,7 +99,7 @@ impl ServerCertificate {
 
 /// The private key of a PEM file, which may be under a password.
 fn private_key(path: &Path, password: Option<&str>) -> Result<PrivateKeyDer<'static>, String> {
-    let pem = Zeroizing::new(fs::read(path).map_err(|reason| reason.to_string())?);
+    let pem = file::read(path).map_err(|reason| reason.to_string())?;
     if private_key::is_encrypted_unsafely(&pem) {
         return Err(
             "it is encrypted in OpenSSL's old way, which is not safe: convert it by \
@@ -119,7 +119,7 @@ fn private_key(path: &Path, password: Option<&str>) -> Result<PrivateKeyDer<'sta
 
 /// All certificates of a PEM file, of which there must be one.
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let pem = fs::read(path).map_err(|reason| reason.to_string())?;
+    let pem = file::read(path).map_err(|reason| reason.to_string())?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match found {
         Ok(chain) if chain.is_empty() => Err("no certificate in it (PEM is expected)".to_owned()),

@@ -194,6 +194,12 @@ async fn a_file_that_cannot_be_used_changes_nothing() {
     fs::remove_file(&file).unwrap();
     server.signal("HUP");
     server.wait_for_error("error: can't read the configuration");
+    // Nothing waits for whoever might write to a pipe.
+    let made = std::process::Command::new("mkfifo").arg(&file).status();
+    assert!(made.unwrap().success());
+    server.signal("HUP");
+    server.wait_for_error("it is no regular file");
+    fs::remove_file(&file).unwrap();
     server.reload("", &with_app(false));
     for client in &mut clients {
         assert_eq!(generate(client, "k").await, 403);

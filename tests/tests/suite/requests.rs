@@ -327,3 +327,30 @@ async fn bodies_that_are_no_text_and_paths_without_end_are_refused() {
     }
     assert_untouched(&server, &mut client).await;
 }
+
+/// KES takes fields in any case; one that was passed over in silence would seal nothing, or without
+/// its context.
+#[tokio::test]
+async fn fields_with_a_capital_are_the_same_fields() {
+    let (_server, mut client) = server().await;
+    let body = json!({"Plaintext": STANDARD.encode("text"), "Context": STANDARD.encode("there")});
+    let sealed = client.call("PUT", "/v1/key/encrypt/good", body).await.json();
+    let mut open = json!({"ciphertext": sealed["ciphertext"]});
+    let path = "/v1/key/decrypt/good";
+    assert_eq!(client.call("PUT", path, open.clone()).await.status, 400);
+    open["context"] = STANDARD.encode("there").into();
+    let opened = client.call("PUT", path, open).await.json();
+    assert_eq!(opened["plaintext"], STANDARD.encode("text"));
+    let twice = json!({"plaintext": "", "Plaintext": ""});
+    let answer = client.call("PUT", "/v1/key/encrypt/good", twice).await;
+    assert_eq!(answer.status, 400);
+}
+
+#[tokio::test]
+async fn a_long_method_is_not_said_again_whole() {
+    let (_server, mut client) = server().await;
+    let method = "M".repeat(10_000);
+    let answer = client.call(&method, "/v1/status", Value::Null).await;
+    assert_eq!(answer.status, 405);
+    assert!(answer.json()["message"].as_str().unwrap().len() < 100);
+}

@@ -25,9 +25,9 @@ pub async fn create<P: Platform>(
 
 #[derive(Deserialize)]
 struct Import {
-    #[serde(default)]
+    #[serde(default, alias = "Key")]
     key: Bytes,
-    #[serde(default)]
+    #[serde(default, alias = "Cipher")]
     cipher: Option<String>,
 }
 
@@ -121,7 +121,7 @@ pub async fn delete<P: Platform>(
 
 #[derive(Default, Deserialize)]
 struct Generate {
-    #[serde(default)]
+    #[serde(default, alias = "Context")]
     context: Bytes,
 }
 
@@ -144,9 +144,9 @@ pub async fn generate<P: Platform>(
 
 #[derive(Deserialize)]
 struct Encrypt {
-    #[serde(default)]
+    #[serde(default, alias = "Plaintext")]
     plaintext: Bytes,
-    #[serde(default)]
+    #[serde(default, alias = "Context")]
     context: Bytes,
 }
 
@@ -172,9 +172,9 @@ pub async fn encrypt<P: Platform>(
 
 #[derive(Deserialize)]
 struct Decrypt {
-    #[serde(default)]
+    #[serde(default, alias = "Ciphertext")]
     ciphertext: Bytes,
-    #[serde(default)]
+    #[serde(default, alias = "Context")]
     context: Bytes,
 }
 
@@ -197,7 +197,7 @@ pub async fn decrypt<P: Platform>(
 
 #[derive(Deserialize)]
 struct Hmac {
-    #[serde(default)]
+    #[serde(default, alias = "Message")]
     message: Bytes,
 }
 
