@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::Value;
@@ -13,7 +13,7 @@ use crate::client::Client;
 pub struct LogStream {
     body: Incoming,
     /// What has come, but for the lines that were taken.
-    read: Vec<u8>,
+    read: BytesMut,
 }
 
 /// How long a test waits for a record.
@@ -34,7 +34,7 @@ impl LogStream {
         assert_eq!(content_type, "application/x-ndjson");
         Self {
             body: answer.into_body(),
-            read: Vec::new(),
+            read: BytesMut::new(),
         }
     }
 
@@ -45,8 +45,7 @@ impl LogStream {
     pub async fn next(&mut self) -> Option<Value> {
         loop {
             if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
-                let rest = self.read.split_off(end + 1);
-                let line = std::mem::replace(&mut self.read, rest);
+                let line = self.read.split_to(end + 1);
                 return Some(serde_json::from_slice(&line).unwrap());
             }
             let frame = tokio::time::timeout(PATIENCE, self.body.frame()).await;
