@@ -334,7 +334,10 @@ async fn bodies_that_are_no_text_and_paths_without_end_are_refused() {
 async fn fields_with_a_capital_are_the_same_fields() {
     let (_server, mut client) = server().await;
     let body = json!({"Plaintext": STANDARD.encode("text"), "Context": STANDARD.encode("there")});
-    let sealed = client.call("PUT", "/v1/key/encrypt/good", body).await.json();
+    let sealed = client
+        .call("PUT", "/v1/key/encrypt/good", body)
+        .await
+        .json();
     let mut open = json!({"ciphertext": sealed["ciphertext"]});
     let path = "/v1/key/decrypt/good";
     assert_eq!(client.call("PUT", path, open.clone()).await.status, 400);
