@@ -8,3 +8,4 @@ pub mod history;
 pub mod memory;
 pub mod raw;
 pub mod server;
+pub mod soak;

@@ -197,6 +197,11 @@ impl Server {
         std::fs::read_dir(self.proc(folder)).unwrap().count()
     }
 
+    /// How many files it has open; `None` if that is not for this user to see, for the program hides it.
+    pub fn open_files(&self) -> Option<usize> {
+        Some(std::fs::read_dir(self.proc("fd")).ok()?.count())
+    }
+
     fn proc(&self, name: &str) -> PathBuf {
         Path::new("/proc").join(self.id().to_string()).join(name)
     }

@@ -9,7 +9,7 @@ use super::{KeyStore, MemStore, StoreError};
 
 /// A memory store in which a key named `hang-SECONDS-...` is read at once, but handed out so much
 /// later; standard error says when such a read begins and ends. Deleting one named `linger-...` takes
-/// a second more after the key is gone.
+/// a second more after the key is gone. Creating one named `leak-...` loses memory and an open file.
 pub struct Faulty(MemStore);
 
 impl Faulty {
@@ -27,6 +27,9 @@ fn hang(name: &Name) -> Option<Duration> {
 
 impl KeyStore for Faulty {
     fn create(&self, name: &Name, value: &[u8]) -> Result<(), StoreError> {
+        if name.as_str().starts_with("leak-") {
+            std::mem::forget((vec![1_u8; 1 << 20], std::fs::File::open("/dev/null")));
+        }
         self.0.create(name, value)
     }
 
