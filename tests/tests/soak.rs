@@ -42,6 +42,13 @@ fn main() -> ExitCode {
         growth: options.growth,
         prefix: "soak-".to_owned(),
     };
+    // A client's panic is a fault, which the report has.
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if std::thread::current().name() == Some("main") {
+            usual(panic);
+        }
+    }));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let report = runtime.block_on(run(&plan, show));
     if std::io::stderr().is_terminal() {

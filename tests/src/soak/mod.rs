@@ -114,22 +114,11 @@ pub async fn run(plan: &Plan, mut progress: impl FnMut(&Progress)) -> Report {
         users::begin(&mut clients, &target, seed);
         nuisances::begin(&mut clients, &target, seed);
     }
-    let interval = (plan.time / 600).clamp(Duration::from_millis(20), Duration::from_secs(5));
-    let mut shown = begin;
-    while begin.elapsed() < plan.time {
-        sleep(interval).await;
-        for patient in &mut patients {
-            patient.samples.add(patient.server.figure("VmRSS"));
+    if watch(&mut patients, plan, begin, &tally, &mut progress).await {
+        let all_end = async { while clients.join_next().await.is_some() {} };
+        if timeout(2 * PATIENCE, all_end).await.is_err() {
+            tally.fault("clients still wait after the end");
         }
-        if shown.elapsed() >= Duration::from_secs(1) {
-            shown = Instant::now();
-            let memory = patients.iter().map(Patient::memory).sum();
-            progress(&tally.progress(begin.elapsed(), memory));
-        }
-    }
-    let all_end = async { while clients.join_next().await.is_some() {} };
-    if timeout(2 * PATIENCE, all_end).await.is_err() {
-        tally.fault("clients still wait after the end");
     }
     // Whoever is left is not to keep a connection open.
     clients.shutdown().await;
@@ -138,6 +127,34 @@ pub async fn run(plan: &Plan, mut progress: impl FnMut(&Progress)) -> Report {
         servers.push(patient.discharge(plan, &tally).await);
     }
     Report::new(plan, begin.elapsed(), servers, &tally)
+}
+
+/// Watches the servers while there is load; whether all of them live on.
+async fn watch(
+    patients: &mut [Patient],
+    plan: &Plan,
+    begin: Instant,
+    tally: &Tally,
+    progress: &mut impl FnMut(&Progress),
+) -> bool {
+    let interval = (plan.time / 600).clamp(Duration::from_millis(20), Duration::from_secs(5));
+    let mut shown = begin;
+    while begin.elapsed() < plan.time {
+        sleep(interval).await;
+        let mut memory = 0;
+        for patient in &mut *patients {
+            let Some(resident) = patient.resident() else {
+                return false;
+            };
+            patient.samples.add(resident);
+            memory += resident;
+        }
+        if shown.elapsed() >= Duration::from_secs(1) {
+            shown = Instant::now();
+            progress(&tally.progress(begin.elapsed(), memory as f64 / 1024.0));
+        }
+    }
+    true
 }
 
 impl Patient {
@@ -169,26 +186,24 @@ impl Patient {
         }
     }
 
-    /// Its memory in MiB.
-    fn memory(&self) -> f64 {
-        self.server.figure("VmRSS") as f64 / 1024.0
+    /// Its memory in KiB; `None` if it has ended.
+    fn resident(&self) -> Option<u64> {
+        self.server.try_figure("VmRSS")
     }
 
     /// Looks at a server that nobody uses any more, and stops it. What is wrong goes to the tally.
-    async fn discharge(mut self, plan: &Plan, tally: &Tally) -> ServerReport {
-        let begin = Instant::now();
-        let mut left = self.server.open_files();
-        while left > self.files && begin.elapsed() < FAREWELL {
-            sleep(Duration::from_millis(100)).await;
-            left = self.server.open_files();
-        }
+    async fn discharge(self, plan: &Plan, tally: &Tally) -> ServerReport {
+        let store = self.store;
+        let left = self.files_at_end().await;
         let mut idle = Samples::default();
         for _ in 0..20 {
             sleep(Duration::from_millis(100)).await;
-            idle.add(self.server.figure("VmRSS"));
+            let Some(resident) = self.resident() else {
+                break;
+            };
+            idle.add(resident);
         }
         let memory = self.samples.memory(&idle);
-        let store = self.store;
         if let Some(growth) = memory.growth_beyond(plan.growth) {
             tally.fault(&format!("memory of the server with {store}: {growth}"));
         }
@@ -197,8 +212,8 @@ impl Patient {
             let what = format!("the server with {store} had {before} files open, now {after}");
             tally.fault(&what);
         }
-        self.look_inside(tally).await;
         let files = self.files.zip(left);
+        self.look_inside(tally).await;
         self.stop(tally);
         ServerReport {
             store,
@@ -207,8 +222,20 @@ impl Patient {
         }
     }
 
+    /// How many files it has open when it has had time to notice that nobody is there any more.
+    async fn files_at_end(&self) -> Option<usize> {
+        let begin = Instant::now();
+        loop {
+            let left = self.server.open_files();
+            if left <= self.files || begin.elapsed() > FAREWELL {
+                return left;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// Asks the server itself: it still answers, and nothing but the question is under way.
-    async fn look_inside(&mut self, tally: &Tally) {
+    async fn look_inside(&self, tally: &Tally) {
         let credentials = Credentials::of(&recorded("admin"));
         let address = self.server.address.clone();
         let asked = tokio::spawn(async move {
@@ -223,11 +250,16 @@ impl Patient {
     }
 
     fn stop(self, tally: &Tally) {
-        self.server.signal("TERM");
+        if self.resident().is_some() {
+            self.server.signal("TERM");
+        }
         let store = self.store;
         let (code, _, errors) = self.server.wait();
         if code != Some(0) {
-            tally.fault(&format!("the server with {store} ended with {code:?}"));
+            let last = errors.lines().last().unwrap_or_default();
+            tally.fault(&format!(
+                "the server with {store} ended with {code:?}: {last}"
+            ));
         }
         let bad = |line: &&str| line.contains("panicked") || line.contains("died");
         if let Some(line) = errors.lines().find(bad) {

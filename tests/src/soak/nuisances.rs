@@ -86,9 +86,9 @@ async fn go_on(
         let tally = &target.tally;
         match timeout(PATIENCE, made.join_next()).await {
             Ok(Some(Ok(Ok(())))) => tally.nuisance(name),
-            Ok(Some(Ok(Err(error)))) => tally.fault(&format!("{name}: {error}")),
-            Ok(Some(Err(panic))) => tally.fault(&format!("{name}: {panic}")),
-            _ => tally.fault(&format!("{name}: nothing happens")),
+            Ok(Some(Ok(Err(error)))) => tally.client_fault(&format!("{name}: {error}")),
+            Ok(Some(Err(panic))) => tally.client_fault(&format!("{name}: {panic}")),
+            _ => tally.client_fault(&format!("{name}: nothing happens")),
         }
         sleep(Duration::from_millis(dice.u64(10..100))).await;
     }

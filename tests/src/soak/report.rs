@@ -77,7 +77,7 @@ impl Report {
         }
     }
 
-    /// What is wrong, of very much the first; empty if all conditions hold.
+    /// What is wrong: the first faults of many. Empty if all conditions hold.
     pub fn faults(&self) -> &[String] {
         &self.counts.faults
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Progress;
 
-/// How many faults are kept word by word; the others are only counted.
+/// How many faults of clients are kept word by word; the others are only counted.
 const FAULTS: usize = 20;
 
 /// Counts requests, answers and what is wrong.
@@ -53,6 +53,13 @@ impl Tally {
 
     /// A condition is broken.
     pub fn fault(&self, what: &str) {
+        let mut counts = self.counts();
+        counts.faulty += 1;
+        counts.faults.push(what.to_owned());
+    }
+
+    /// A client has found a condition broken, which many may find at once.
+    pub fn client_fault(&self, what: &str) {
         let mut counts = self.counts();
         counts.faulty += 1;
         if counts.faults.len() < FAULTS {

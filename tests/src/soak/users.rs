@@ -151,7 +151,7 @@ impl User {
         {
             self.target
                 .tally
-                .fault("a plaintext is not what was encrypted");
+                .client_fault("a plaintext is not what was encrypted");
         }
     }
 
@@ -160,7 +160,7 @@ impl User {
         if let Some(answer) = self.ask("GET", &path, Value::Null, 200).await
             && answer["name"] != self.keys[at].name.as_str()
         {
-            self.target.tally.fault("another key is described");
+            self.target.tally.client_fault("another key is described");
         }
     }
 
@@ -170,7 +170,7 @@ impl User {
             let mut expected: Vec<&str> = self.keys.iter().map(|key| key.name.as_str()).collect();
             expected.sort_unstable();
             if answer["names"] != json!(expected) {
-                self.target.tally.fault("a listing is not complete");
+                self.target.tally.client_fault("a listing is not complete");
             }
         }
     }
@@ -209,7 +209,7 @@ impl User {
                     Ok(Err(error)) => chain(&*error),
                     _ => "it takes too long".to_owned(),
                 };
-                tally.fault(&format!("{method} {path} has no answer: {why}"));
+                tally.client_fault(&format!("{method} {path} has no answer: {why}"));
                 return None;
             }
         };
@@ -217,7 +217,7 @@ impl User {
         if answer.status != status {
             let text = String::from_utf8_lossy(&answer.body);
             let got = answer.status;
-            tally.fault(&format!("{method} {path}: {got} and not {status}: {text}"));
+            tally.client_fault(&format!("{method} {path}: {got} and not {status}: {text}"));
             return None;
         }
         Some(serde_json::from_slice(&answer.body).unwrap_or_default())
