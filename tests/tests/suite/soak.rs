@@ -9,7 +9,7 @@ use sealedge_tests::soak::{Plan, run};
 fn plan(prefix: &str, growth: f64) -> Plan {
     Plan {
         program: Path::new(crate::SEALEDGE_WITH_FAULTS).to_owned(),
-        time: Duration::from_secs(10),
+        time: Duration::from_secs(6),
         seed: 1,
         growth,
         prefix: prefix.to_owned(),
