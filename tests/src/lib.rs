@@ -9,3 +9,4 @@ pub mod log_stream;
 pub mod memory;
 pub mod raw;
 pub mod server;
+pub mod soak;

@@ -183,10 +183,15 @@ impl Server {
     /// # Panics
     /// If there is no such figure.
     pub fn figure(&self, name: &str) -> u64 {
-        let status = std::fs::read_to_string(self.proc("status")).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        let figure = line.and_then(|rest| rest.trim_start_matches(':').split_whitespace().next());
-        figure.unwrap().parse().unwrap()
+        self.try_figure(name).unwrap()
+    }
+
+    /// The same; `None` if there is no such figure, or the process has ended.
+    pub fn try_figure(&self, name: &str) -> Option<u64> {
+        let status = std::fs::read_to_string(self.proc("status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        let figure = line.trim_start_matches(':').split_whitespace().next()?;
+        figure.parse().ok()
     }
 
     /// How many entries a folder of `/proc/PID` has, such as `fd`.
@@ -195,6 +200,11 @@ impl Server {
     /// If there is no such folder.
     pub fn count(&self, folder: &str) -> usize {
         std::fs::read_dir(self.proc(folder)).unwrap().count()
+    }
+
+    /// How many files it has open; `None` if that is not for this user to see, for the program hides it.
+    pub fn open_files(&self) -> Option<usize> {
+        Some(std::fs::read_dir(self.proc("fd")).ok()?.count())
     }
 
     fn proc(&self, name: &str) -> PathBuf {

@@ -43,6 +43,8 @@ mod reload;
 mod reload_tls;
 #[path = "suite/requests.rs"]
 mod requests;
+#[path = "suite/soak.rs"]
+mod soak;
 #[path = "suite/startup.rs"]
 mod startup;
 #[path = "suite/streams.rs"]

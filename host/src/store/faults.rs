@@ -1,5 +1,6 @@
 //! A store that fails for names that ask for it. For tests of the host alone (feature `faults`).
 
+use std::sync::Once;
 use std::time::Duration;
 
 use sealedge_core::name::Name;
@@ -9,13 +10,23 @@ use super::{KeyStore, MemStore, StoreError};
 
 /// A memory store in which a key named `hang-SECONDS-...` is read at once, but handed out so much
 /// later; standard error says when such a read begins and ends. Deleting one named `linger-...` takes
-/// a second more after the key is gone.
+/// a second more after the key is gone. With one named `leak-...` a leak begins.
 pub struct Faulty(MemStore);
 
 impl Faulty {
     /// A faulty store around a sound one.
     pub fn new(store: MemStore) -> Self {
         Self(store)
+    }
+}
+
+static LEAK: Once = Once::new();
+
+/// Loses memory and an open file again and again.
+fn leak() {
+    loop {
+        std::mem::forget((vec![1_u8; 1 << 19], std::fs::File::open("/dev/null")));
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 
@@ -27,6 +38,9 @@ fn hang(name: &Name) -> Option<Duration> {
 
 impl KeyStore for Faulty {
     fn create(&self, name: &Name, value: &[u8]) -> Result<(), StoreError> {
+        if name.as_str().starts_with("leak-") {
+            LEAK.call_once(|| drop(std::thread::spawn(leak)));
+        }
         self.0.create(name, value)
     }
 
