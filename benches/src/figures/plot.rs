@@ -21,13 +21,13 @@ pub fn draw(file: &Path, works: &[Ratios<'_>]) {
     root.fill(&WHITE).unwrap();
     let mut chart = ChartBuilder::on(&root)
         .caption(
-            "sealedge of the same service linked natively",
+            "sealedge, as a part of the same service linked natively",
             ("sans-serif", 20),
         )
         .margin(12)
         .x_label_area_size(36)
         .y_label_area_size(44)
-        .build_cartesian_2d((0..count).into_segmented(), 0.0..1.1)
+        .build_cartesian_2d((0..count - 1).into_segmented(), 0.0..1.3)
         .unwrap();
     let name = |at: &SegmentValue<i32>| match at {
         SegmentValue::CenterOf(at) => usize::try_from(*at)
@@ -71,6 +71,7 @@ pub fn draw(file: &Path, works: &[Ratios<'_>]) {
     }
     chart
         .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
         .border_style(BLACK)
         .background_style(WHITE)
         .draw()

@@ -8,8 +8,6 @@ use clap::Args;
 #[derive(Args, Clone, Debug)]
 pub struct ServerOptions {
     /// Listen on this address, whatever the configuration says [default: 0.0.0.0:7373; with --dev 127.0.0.1:7373]
-    ///
-    /// KES also writes `:7373` for all addresses, so this is text until the server resolves it.
     #[arg(long, value_name = "IP:PORT")]
     pub addr: Option<String>,
 
