@@ -6,6 +6,7 @@
 pub mod configure;
 pub mod door;
 pub mod lent;
+mod translations;
 
 #[cfg(target_family = "wasm")]
 mod allocator;

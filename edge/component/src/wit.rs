@@ -1,22 +1,14 @@
-//! The guest's side of `wit/`: translates between the contract's records and the door's types.
+//! The guest's side of `wit/`: its exports are calls of the door, its imports what the host lends.
 
 use std::cell::RefCell;
-use std::time::Duration;
 
 use sealedge_core::client::Client;
-use sealedge_core::config::{Config, Keystore};
 use sealedge_core::crypto::{Crypto, NotAuthentic, NotSealed};
-use sealedge_core::log::{Subscription, Topic};
-use sealedge_core::platform::{BodyError, Platform, System};
-use sealedge_core::response::{ContentType, Response};
-use sealedge_core::service::{Incoming, Request, Service};
-use sealedge_core::store::StoreError;
-use sealedge_core::time::Time;
+use sealedge_core::platform::System;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::configure;
-use crate::door::{self, Door, LentBody};
-use crate::lent::{Lent, Operation, Outcome};
+use crate::door::Door;
+use crate::lent::{Lent, Operation};
 use bindings::exports::sealedge::edge::service::Guest;
 use bindings::sealedge::edge::{crypto, lent, types};
 
@@ -44,20 +36,8 @@ fn door<T>(work: impl FnOnce(&mut Door<Imports>) -> T) -> Option<T> {
 
 impl Guest for Component {
     fn configure(document: String) -> Result<types::Settings, Vec<String>> {
-        let (config, warnings) = configure::read(&document, &lent::variable)?;
-        let mut settings = settings(&config);
-        settings.warnings = warnings;
-        DOOR.with_borrow_mut(|door| match door {
-            Some(door) => complete(&mut settings, door.propose(config)),
-            None => {
-                let lent = Imports { crypto: LentCrypto };
-                complete(
-                    &mut settings,
-                    door.insert(Door::new(config, lent)).service(),
-                );
-            }
-        });
-        Ok(settings)
+        let lent = || Imports { crypto: LentCrypto };
+        DOOR.with_borrow_mut(|door| configure(door, &document, &lent::variable, lent))
     }
 
     fn adopt() -> bool {
@@ -108,102 +88,7 @@ impl Guest for Component {
     }
 }
 
-fn request(door: &Door<Imports>, call: u64, what: types::Request) -> Request<LentBody<Imports>> {
-    Request {
-        line: what.line,
-        arrived: Time::from_nanos(what.arrived),
-        client: Client::from_bytes(what.client),
-        forwarded: what.forwarded.unwrap_or_default(),
-        audited: what.audited,
-        body: match what.body {
-            types::Body::None => Incoming::Whole(Vec::new()),
-            types::Body::Whole(body) => Incoming::Whole(body),
-            types::Body::Later => Incoming::Later(door.body(call)),
-        },
-    }
-}
-
-fn settings(config: &Config) -> types::Settings {
-    types::Settings {
-        address: config.address.clone(),
-        tls: types::Tls {
-            key: config.tls.key.clone(),
-            certificate: config.tls.cert.clone(),
-            password: config
-                .tls
-                .password
-                .as_ref()
-                .map(|password| password.expose().to_owned()),
-            authorities: config.tls.ca.clone(),
-            verify_clients: config.tls.verify_clients,
-            certificate_optional: false,
-        },
-        store: match &config.keystore {
-            Keystore::Memory => types::Store::Memory,
-            Keystore::Fs { path } => types::Store::Files(path.clone()),
-        },
-        forwarded_header: None,
-        audit_log: config.log.audit,
-        error_log: config.log.error,
-        warnings: Vec::new(),
-    }
-}
-
-/// Adds what the service makes of the configuration.
-fn complete(settings: &mut types::Settings, service: &Service<impl Platform>) {
-    settings.forwarded_header = service.forwarded_header().map(ToOwned::to_owned);
-    settings.tls.certificate_optional = service.certificate_optional();
-}
-
-fn finished(end: door::Finished) -> types::Finished {
-    match end {
-        door::Finished::Response(response) => types::Finished::Response(to_wit(response)),
-        door::Finished::Subscribed(subscription) => {
-            types::Finished::Subscribed(to_subscription(subscription))
-        }
-        door::Finished::Prepared(result) => types::Finished::Prepared(result),
-    }
-}
-
-fn to_wit(mut response: Response) -> types::Response {
-    types::Response {
-        status: response.status,
-        content_type: match response.content_type {
-            None => types::ContentType::None,
-            Some(ContentType::Json) => types::ContentType::Json,
-            Some(ContentType::Text) => types::ContentType::Text,
-            Some(ContentType::Metrics) => types::ContentType::Metrics,
-        },
-        body: std::mem::take(&mut *response.body),
-    }
-}
-
-fn to_subscription(subscription: Subscription) -> types::Subscription {
-    types::Subscription {
-        topic: match subscription.topic {
-            Topic::Audit => types::Topic::Audit,
-            Topic::Error => types::Topic::Error,
-        },
-        until: subscription.until.map(Time::as_nanos),
-    }
-}
-
-fn outcome(what: types::Outcome) -> Outcome {
-    match what {
-        types::Outcome::Done => Outcome::Done,
-        types::Outcome::Value(value) => Outcome::Value(Zeroizing::new(value)),
-        types::Outcome::Names(names) => Outcome::Names(names),
-        types::Outcome::Numbers(numbers) => Outcome::Numbers(numbers),
-        types::Outcome::Failed(failure) => match failure {
-            types::Failure::Exists => Outcome::Store(StoreError::Exists),
-            types::Failure::NotFound => Outcome::Store(StoreError::NotFound),
-            types::Failure::Unreachable(why) => Outcome::Store(StoreError::Unreachable(why)),
-            types::Failure::Failed(why) => Outcome::Store(StoreError::Failed(why)),
-            types::Failure::TooLarge => Outcome::Body(BodyError::TooLarge),
-            types::Failure::Broken => Outcome::Body(BodyError::Broken),
-        },
-    }
-}
+crate::translations!();
 
 /// The host's imports.
 struct Imports {
@@ -226,7 +111,7 @@ impl Lent for Imports {
     }
 
     fn begin(&self, io: u64, operation: Operation<'_>) {
-        lent::begin(io, &to_operation(operation));
+        lent::begin(io, &operation_of(operation));
     }
 
     fn cancel(&self, io: u64) {
@@ -242,52 +127,8 @@ impl Lent for Imports {
     }
 
     fn system(&self) -> System {
-        let system = lent::system();
-        System {
-            commit: system.commit,
-            os: system.os,
-            arch: system.arch,
-            started: Time::from_nanos(system.started),
-            cpus: system.cpus,
-            usable_cpus: system.usable_cpus,
-            threads: system.threads,
-            heap: system.heap,
-            stack: system.stack,
-        }
+        system(lent::system())
     }
-}
-
-fn to_operation(operation: Operation<'_>) -> lent::Operation {
-    use types::{AwaitedBody, Entry, Page};
-
-    match operation {
-        Operation::StoreCreate { name, value } => lent::Operation::StoreCreate(Entry {
-            name: name.to_owned(),
-            value: value.to_owned(),
-        }),
-        Operation::StoreGet(name) => lent::Operation::StoreGet(name.to_owned()),
-        Operation::StoreDelete(name) => lent::Operation::StoreDelete(name.to_owned()),
-        Operation::StoreList {
-            prefix,
-            after,
-            limit,
-        } => lent::Operation::StoreList(Page {
-            prefix: prefix.to_owned(),
-            after: after.map(ToOwned::to_owned),
-            limit,
-        }),
-        Operation::StoreStatus => lent::Operation::StoreStatus,
-        Operation::Sleep(duration) => lent::Operation::Sleep(nanos(duration)),
-        Operation::Invalidate(name) => lent::Operation::Invalidate(name.to_owned()),
-        Operation::Totals(increments) => lent::Operation::Totals(increments.to_owned()),
-        Operation::ReadBody { call, limit } => {
-            lent::Operation::ReadBody(AwaitedBody { call, limit })
-        }
-    }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The primitives that the host lends.

@@ -54,10 +54,10 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Waits, but not without end, until the audit log can take what a request adds to it: here, where
-    /// nothing is held up but this request.
-    async fn with_audit_room(&self, admitted: Result<Admitted, Busy>) -> Result<Admitted, Busy> {
-        let admitted = admitted?;
+    /// Lets a request in that may have so many bytes of body. It waits, but not without end, until the
+    /// audit log can take what the request adds to it: here, where nothing else is held up.
+    async fn admit(&self, body_bytes: usize) -> Result<Admitted, Busy> {
+        let admitted = self.admission.admit(body_bytes)?;
         let room = tokio::time::timeout(AUDIT_PATIENCE, self.machine.audit_room());
         match room.await {
             Ok(()) => Ok(admitted),
@@ -74,8 +74,7 @@ pub async fn serve(
     let mut underway = connection.activity.begin();
     let begun = Instant::now();
     let is_head = request.method() == Method::HEAD;
-    let admitted = connection.admission.admit(longest(request.body()));
-    let answer = match connection.with_audit_room(admitted).await {
+    let answer = match connection.admit(longest(request.body())).await {
         Ok(admitted) => ask(&connection, request, admitted)
             .await
             .map_err(|Lost| lost()),
