@@ -423,8 +423,13 @@ impl Entropy {
             // A host that gives less than was asked for must not make keys of zeros.
             std::process::abort();
         };
-        for (to, from) in buffer.iter_mut().zip(taken) {
-            // Nothing that was handed out stays behind.
+        // Nothing that was handed out stays behind. Most is taken in words, few bytes are left of it.
+        let ((to, to_rest), (from, from_rest)) =
+            (buffer.as_chunks_mut::<4>(), taken.as_chunks_mut());
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = std::mem::take(from);
+        }
+        for (to, from) in to_rest.iter_mut().zip(from_rest) {
             *to = std::mem::take(from);
         }
         let left = left.len();

@@ -10,6 +10,8 @@ mod translations;
 
 #[cfg(target_family = "wasm")]
 mod allocator;
+#[cfg(target_family = "wasm")]
+mod crypto;
 #[cfg(all(target_family = "wasm", feature = "faults"))]
 mod faults;
 #[cfg(target_family = "wasm")]

@@ -3,21 +3,21 @@
 use std::cell::RefCell;
 
 use sealedge_core::client::Client;
-use sealedge_core::crypto::{Crypto, NotAuthentic, NotSealed};
 use sealedge_core::platform::System;
-use zeroize::{Zeroize, Zeroizing};
 
+use crate::crypto::LentCrypto;
 use crate::door::Door;
 use crate::lent::{Lent, Operation};
+
 use bindings::exports::sealedge::edge::service::Guest;
-use bindings::sealedge::edge::{crypto, lent, types};
+use bindings::sealedge::edge::{lent, types};
 
 #[expect(
     clippy::all,
     clippy::restriction,
     reason = "generated from wit/, which has the comments"
 )]
-mod bindings {
+pub(crate) mod bindings {
     wit_bindgen::generate!({ path: "../../wit", world: "edge", pub_export_macro: true });
 }
 
@@ -129,74 +129,4 @@ impl Lent for Imports {
     fn system(&self) -> System {
         system(lent::system())
     }
-}
-
-/// The primitives that the host lends.
-struct LentCrypto;
-
-impl Crypto for LentCrypto {
-    fn hmac_sha256(&self, key: &[u8; 32], message: &[u8]) -> [u8; 32] {
-        let (a, b, c, d) = crypto::hmac_sha256(key, message);
-        let mut sum = [0; 32];
-        for (to, word) in sum.chunks_exact_mut(8).zip([a, b, c, d]) {
-            to.copy_from_slice(&word.to_le_bytes());
-        }
-        sum
-    }
-
-    fn aes256_gcm_seal(
-        &self,
-        key: &[u8; 32],
-        nonce: &[u8; 12],
-        aad: &[u8],
-        buffer: &mut Vec<u8>,
-    ) -> Result<(), NotSealed> {
-        sealed(crypto::aes256_gcm_seal(key, nonce, aad, buffer), buffer)
-    }
-
-    fn aes256_gcm_open(
-        &self,
-        key: &[u8; 32],
-        nonce: &[u8; 12],
-        aad: &[u8],
-        buffer: &mut Vec<u8>,
-    ) -> Result<(), NotAuthentic> {
-        opened(crypto::aes256_gcm_open(key, nonce, aad, buffer), buffer)
-    }
-
-    fn derive_and_seal(
-        &self,
-        key: &[u8; 32],
-        iv: &[u8; 16],
-        nonce: &[u8; 12],
-        aad: &[u8],
-        buffer: &mut Vec<u8>,
-    ) -> Result<(), NotSealed> {
-        sealed(crypto::derive_and_seal(key, iv, nonce, aad, buffer), buffer)
-    }
-
-    fn derive_and_open(
-        &self,
-        key: &[u8; 32],
-        iv: &[u8; 16],
-        nonce: &[u8; 12],
-        aad: &[u8],
-        buffer: &mut Vec<u8>,
-    ) -> Result<(), NotAuthentic> {
-        opened(crypto::derive_and_open(key, iv, nonce, aad, buffer), buffer)
-    }
-}
-
-/// Back into the buffer, which has room for what was appended.
-fn sealed(ciphertext: Vec<u8>, buffer: &mut Vec<u8>) -> Result<(), NotSealed> {
-    buffer.clear();
-    buffer.extend_from_slice(&ciphertext);
-    Ok(())
-}
-
-fn opened(plaintext: Option<Vec<u8>>, buffer: &mut Vec<u8>) -> Result<(), NotAuthentic> {
-    let plaintext = plaintext.map(Zeroizing::new);
-    buffer.zeroize();
-    buffer.extend_from_slice(&plaintext.ok_or(NotAuthentic)?);
-    Ok(())
 }

@@ -27,3 +27,4 @@ pub mod route;
 pub mod service;
 pub mod store;
 pub mod time;
+pub mod words;

@@ -119,22 +119,27 @@ impl Matcher {
     fn matches(&self, path: &str) -> bool {
         let candidate = self
             .prefixes
-            .partition_point(|prefix| compare(prefix, path).is_le())
+            .partition_point(|prefix| compare(prefix.as_bytes(), path.as_bytes()).is_le())
             .checked_sub(1);
         candidate
             .and_then(|at| self.prefixes.get(at))
-            .is_some_and(|prefix| path.starts_with(&**prefix))
+            .is_some_and(|prefix| starts_with(path, prefix))
             || self
                 .exact
-                .binary_search_by(|pattern| compare(pattern, path))
+                .binary_search_by(|pattern| compare(pattern.as_bytes(), path.as_bytes()))
                 .is_ok()
     }
 }
 
+/// Whether a text begins with another, by [`compare`].
+fn starts_with(text: &str, start: &str) -> bool {
+    let beginning = text.as_bytes().get(..start.len());
+    beginning.is_some_and(|beginning| compare(beginning, start.as_bytes()).is_eq())
+}
+
 /// How two texts are ordered: as `str` has it, but by eight bytes at a time. Patterns have long
 /// beginnings in common, and WebAssembly's own comparison goes byte by byte.
-fn compare(left: &str, right: &str) -> Ordering {
-    let (mut left, mut right) = (left.as_bytes(), right.as_bytes());
+fn compare(mut left: &[u8], mut right: &[u8]) -> Ordering {
     while let (Some((l, lefts)), Some((r, rights))) =
         (left.split_first_chunk(), right.split_first_chunk())
     {
@@ -201,7 +206,9 @@ mod tests {
             start in "[a-z/]{0,20}", left in "[a-c/ä]{0,10}", right in "[a-c/ä]{0,10}",
         ) {
             let (left, right) = (format!("{start}{left}"), format!("{start}{right}"));
-            prop_assert_eq!(compare(&left, &right), left.cmp(&right));
+            prop_assert_eq!(compare(left.as_bytes(), right.as_bytes()), left.cmp(&right));
+            prop_assert_eq!(starts_with(&left, &right), left.starts_with(&right));
+            prop_assert!(starts_with(&left, &start));
         }
 
         #[test]

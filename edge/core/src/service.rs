@@ -162,7 +162,7 @@ impl<P: Platform> Service<P> {
             audited,
             body,
         } = request;
-        let (method, path) = line.split_once(' ').unwrap_or_default();
+        let (method, path) = method_and_path(&line);
         let decoded = route::canonical(path);
         let found = decoded.as_deref().and_then(|path| self.router.find(path));
         let caller = self.identify(client.principal(), &forwarded, arrived);
@@ -172,6 +172,7 @@ impl<P: Platform> Service<P> {
                 let call = Call {
                     route,
                     argument,
+                    arrived,
                     caller: caller.as_ref().ok().copied(),
                     body,
                 };
@@ -189,46 +190,50 @@ impl<P: Platform> Service<P> {
             subscription.until = self.until(route, client.principal(), &forwarded, arrived);
         }
 
-        let record = audit::Record {
+        let (status, duration) = (answer.status(), self.platform.now().since(arrived));
+        let api = found.map(|(route, _)| route.operation);
+        self.counters.end(api, status, duration);
+        self.record(found, audited, || audit::Record {
             time: arrived,
             ip: client.ip(),
             path: decoded.as_deref().unwrap_or(path),
             identity: caller.ok(),
-            status: answer.status(),
-            duration: self.platform.now().since(arrived),
-        };
-        let api = found.map(|(route, _)| route.operation);
-        self.counters.end(api, record.status, record.duration);
-        self.record(found, audited, record);
+            status,
+            duration,
+        });
         answer
     }
 
     /// Records a request that the platform has answered by 500, since it was lost with another
     /// instance. Counting it is the platform's.
     pub fn lost(&self, request: &Request<P::Body>) {
-        let (_, path) = request.line.split_once(' ').unwrap_or_default();
+        let (_, path) = method_and_path(&request.line);
         let decoded = route::canonical(path);
         let found = decoded.as_deref().and_then(|path| self.router.find(path));
         let (arrived, client) = (request.arrived, &request.client);
         let caller = self.identify(client.principal(), &request.forwarded, arrived);
-        let record = audit::Record {
+        self.record(found, request.audited, || audit::Record {
             time: arrived,
             ip: client.ip(),
             path: decoded.as_deref().unwrap_or(path),
             identity: caller.ok(),
             status: 500,
             duration: self.platform.now().since(arrived),
-        };
-        self.record(found, request.audited, record);
+        });
     }
 
     /// Writes a record for the audit log and its readers, if there are such and the request's route is
     /// one that wants to know who asks.
-    fn record(&self, found: Option<(&Route, &str)>, audited: bool, record: audit::Record<'_>) {
+    fn record<'a>(
+        &self,
+        found: Option<(&Route, &str)>,
+        audited: bool,
+        record: impl FnOnce() -> audit::Record<'a>,
+    ) {
         let is_wanted = audited || self.log.audit;
         if is_wanted && found.is_some_and(|(route, _)| route.access != Access::Public) {
             self.counters.audit_event();
-            self.platform.audit(&record);
+            self.platform.audit(&record());
         }
     }
 
@@ -387,8 +392,9 @@ impl<P: Platform> Service<P> {
     }
 
     /// The key of this name: from the cache, or else from the store.
-    pub(crate) async fn key(&self, name: &Name) -> Result<Rc<Key>, Error> {
-        let now = self.platform.now();
+    ///
+    /// `now` may be when the request arrived: each reading of the clock costs a call of the platform.
+    pub(crate) async fn key(&self, name: &Name, now: Time) -> Result<Rc<Key>, Error> {
         if let Some(key) = self.cache.get(name, now) {
             self.counters.cache_hit();
             return Ok(key);
@@ -458,6 +464,14 @@ impl<P: Platform> Service<P> {
     pub(crate) fn configured_by(&self) -> Option<String> {
         self.admin.map(|identity| identity.to_string())
     }
+}
+
+/// The parts of a request's line. The method is short: a search made for long texts costs more.
+fn method_and_path(line: &str) -> (&str, &str) {
+    let space = line.bytes().position(|byte| byte == b' ');
+    space
+        .and_then(|at| Some((line.get(..at)?, line.get(at + 1..)?)))
+        .unwrap_or_default()
 }
 
 fn with_settings(route: Route, settings: &ApiSettings) -> Route {

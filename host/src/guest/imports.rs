@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ring::rand::{SecureRandom, SystemRandom};
 use sealedge_core::crypto::{Crypto, NotSealed, TAG_LENGTH};
+use sealedge_core::words::{bytes, words};
 use wasmtime::component::{HasSelf, Linker, WasmList};
 use wasmtime::{Result, StoreContextMut, StoreLimits, StoreLimitsBuilder, format_err};
 
@@ -50,20 +51,18 @@ pub fn add_to(linker: &mut Linker<Imports>) -> Result<()> {
     crypto.func_wrap("aes256-gcm-open", open)?;
     crypto.func_wrap("derive-and-seal", derive_and_seal)?;
     crypto.func_wrap("derive-and-open", derive_and_open)?;
+    crypto.func_wrap("derive-and-seal-dek", derive_and_seal_dek)?;
     Ok(())
 }
 
 type Bytes = WasmList<u8>;
 type Context<'a> = StoreContextMut<'a, Imports>;
+type Two = (u64, u64);
+type SealedDek = (u64, u64, u64, u64, u64, u64);
 
 fn hmac(memory: Context<'_>, (key, message): (Bytes, Bytes)) -> Result<((u64, u64, u64, u64),)> {
     let sum = RingCrypto.hmac_sha256(fixed(&key, &memory)?, message.as_le_slice(&memory));
-    let mut words = [0; 4];
-    for (word, bytes) in words.iter_mut().zip(sum.as_chunks().0) {
-        *word = u64::from_le_bytes(*bytes);
-    }
-    let [a, b, c, d] = words;
-    Ok(((a, b, c, d),))
+    Ok((words::<4>(&sum).into(),))
 }
 
 fn seal(
@@ -118,6 +117,22 @@ fn derive_and_open(
     let mut buffer = ciphertext.as_le_slice(&memory).to_vec();
     let opened = RingCrypto.derive_and_open(key, iv, nonce, aad, &mut buffer);
     Ok((opened.is_ok().then_some(buffer),))
+}
+
+fn derive_and_seal_dek(
+    memory: Context<'_>,
+    (key, iv, nonce, aad, dek): (Bytes, Two, Two, Bytes, Bytes),
+) -> Result<(SealedDek,)> {
+    let (key, dek) = (fixed(&key, &memory)?, fixed::<32>(&dek, &memory)?);
+    let (iv, nonce) = (
+        bytes(&<[u64; 2]>::from(iv)),
+        bytes(&<[u64; 2]>::from(nonce)),
+    );
+    let aad = aad.as_le_slice(&memory);
+    let (sealed,) = sealed(dek, |buffer| {
+        RingCrypto.derive_and_seal(key, &iv, &nonce, aad, buffer)
+    })?;
+    Ok((words::<6>(&sealed).into(),))
 }
 
 /// The list as an array of the length that the contract names.

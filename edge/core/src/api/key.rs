@@ -63,8 +63,8 @@ pub async fn describe<P: Platform>(
     service: &Service<P>,
     call: Call<'_, P::Body>,
 ) -> Result<Response, Error> {
-    let name = name(call.argument)?;
-    let key = service.key(&name).await?;
+    let (name, arrived) = (name(call.argument)?, call.arrived);
+    let key = service.key(&name, arrived).await?;
     json(&Description {
         name: name.as_str(),
         algorithm: key.cipher().as_str(),
@@ -129,9 +129,9 @@ pub async fn generate<P: Platform>(
     service: &Service<P>,
     call: Call<'_, P::Body>,
 ) -> Result<Response, Error> {
-    let name = name(call.argument)?;
+    let (name, arrived) = (name(call.argument)?, call.arrived);
     let request: Generate = body::read_optional(call).await?;
-    let key = service.key(&name).await?;
+    let key = service.key(&name, arrived).await?;
     let mut random = |buffer: &mut [u8]| service.platform.random(buffer);
     let dek = key
         .generate(service.platform.crypto(), &mut random, &request.context.0)
@@ -154,9 +154,9 @@ pub async fn encrypt<P: Platform>(
     service: &Service<P>,
     call: Call<'_, P::Body>,
 ) -> Result<Response, Error> {
-    let name = name(call.argument)?;
+    let (name, arrived) = (name(call.argument)?, call.arrived);
     let request: Encrypt = body::read(call).await?;
-    let key = service.key(&name).await?;
+    let key = service.key(&name, arrived).await?;
     let mut random = |buffer: &mut [u8]| service.platform.random(buffer);
     let crypto = service.platform.crypto();
     let ciphertext = key
@@ -182,9 +182,9 @@ pub async fn decrypt<P: Platform>(
     service: &Service<P>,
     call: Call<'_, P::Body>,
 ) -> Result<Response, Error> {
-    let name = name(call.argument)?;
+    let (name, arrived) = (name(call.argument)?, call.arrived);
     let request: Decrypt = body::read(call).await?;
-    let key = service.key(&name).await?;
+    let key = service.key(&name, arrived).await?;
     let plaintext = key
         .decrypt(
             service.platform.crypto(),
@@ -205,9 +205,9 @@ pub async fn hmac<P: Platform>(
     service: &Service<P>,
     call: Call<'_, P::Body>,
 ) -> Result<Response, Error> {
-    let name = name(call.argument)?;
+    let (name, arrived) = (name(call.argument)?, call.arrived);
     let request: Hmac = body::read(call).await?;
-    let key = service.key(&name).await?;
+    let key = service.key(&name, arrived).await?;
     let sum = key
         .hmac(service.platform.crypto(), &request.message.0)
         .map_err(Error::NoHmac)?;

@@ -15,12 +15,15 @@ use crate::platform::Platform;
 use crate::response::{Answer, Response};
 use crate::route::{Operation, Route};
 use crate::service::{Incoming, Service};
+use crate::time::Time;
 
 /// A request that was let through.
 pub(crate) struct Call<'a, B> {
     pub route: &'a Route,
     /// What follows the route in the path: a name or a pattern.
     pub argument: &'a str,
+    /// When the request came.
+    pub arrived: Time,
     /// Who asks; `None` only where anybody may.
     pub caller: Option<Identity>,
     pub body: Incoming<B>,
