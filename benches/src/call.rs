@@ -8,12 +8,12 @@
     reason = "a benchmark stops at what it did not expect"
 )]
 
-use std::fmt::Write;
 use std::sync::Arc;
 
 use sealedge::guest::types::{Body, Finished, Operation, Outcome, Request};
 use sealedge::guest::{GUEST, Instance, Machine, load, native, wall_clock};
 use sealedge::pool::Factory;
+use sealedge_benches::Scene;
 use sealedge_core::key::Key;
 use sealedge_tests::client::{Credentials, recorded};
 
@@ -23,46 +23,17 @@ const CALLS: usize = 100_000;
 /// Rounds of each; the median counts.
 const ROUNDS: usize = 5;
 
-/// What the service has to find its way in.
-struct Scene {
-    name: &'static str,
-    keys: usize,
-    policies: usize,
-    rules: usize,
-}
-
-const SCENES: [Scene; 3] = [
-    Scene {
-        name: "1 key, 1 policy of 4 rules",
-        keys: 1,
-        policies: 1,
-        rules: 4,
-    },
-    Scene {
-        name: "100,000 cached keys",
-        keys: 100_000,
-        policies: 1,
-        rules: 4,
-    },
-    Scene {
-        name: "10,000 policies of 100 rules",
-        keys: 1,
-        policies: 10_000,
-        rules: 100,
-    },
-];
-
 fn main() {
     let machine = Arc::new(Machine::new().unwrap());
     let services: [(&str, Factory); 2] = [
         ("sealedge", load(GUEST, machine.clone()).unwrap()),
         ("native", native::factory(machine)),
     ];
-    println!("| | {} |", SCENES.map(|scene| scene.name).join(" | "));
+    println!("| | {} |", Scene::ALL.map(|scene| scene.name).join(" | "));
     println!("|---|---|---|---|");
     for (name, make) in services {
-        let mut services = SCENES.map(|scene| Prepared::new(&make, &scene));
-        let mut rounds = SCENES.map(|_| Vec::new());
+        let mut services = Scene::ALL.map(|scene| Prepared::new(&make, &scene));
+        let mut rounds = Scene::ALL.map(|_| Vec::new());
         for _ in 0..ROUNDS {
             // In turns, since the machine may change meanwhile.
             for (service, rounds) in services.iter_mut().zip(&mut rounds) {
@@ -131,37 +102,15 @@ impl Prepared {
 }
 
 fn document(scene: &Scene, client: &str) -> String {
-    let mut text = "version: v1
+    let policies = scene.policy_section(client);
+    format!(
+        "version: v1
 address: 127.0.0.1:0
-tls: {key: a, cert: b}
-admin: {identity: disabled}
-keystore: {mem: {}}
-policy:
-"
-    .to_owned();
-    for policy in 0..scene.policies {
-        write!(
-            text,
-            "  policy-{policy}:
-    deny: [/v1/key/generate/bench-internal*]
-    allow:
-    - /v1/key/generate/bench*
-    - /v1/status
-"
-        )
-        .unwrap();
-        for rule in 3..scene.rules {
-            writeln!(text, "    - /v1/key/encrypt/{policy}-{rule}*").unwrap();
-        }
-        // The client's is one in the middle.
-        let identity = if policy == scene.policies / 2 {
-            client.to_owned()
-        } else {
-            format!("{policy:064x}")
-        };
-        writeln!(text, "    identities: [{identity}]").unwrap();
-    }
-    text
+tls: {{key: a, cert: b}}
+admin: {{identity: disabled}}
+keystore: {{mem: {{}}}}
+{policies}"
+    )
 }
 
 /// Lets the instance read the key that a request wants.
