@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::generator::Work;
-use crate::report::{Latency, Report, Round, Scenery, median};
+use crate::report::{BUSY, Driven, Latency, Report, Round, Scenery, median};
 use crate::server::Program;
 
 /// One figure and what it should be.
@@ -17,6 +17,8 @@ pub struct Aim {
     pub measured: f64,
     /// What it should be.
     pub bound: Bound,
+    /// Whether the client may have been the limit: then nobody can tell.
+    pub is_doubtful: bool,
 }
 
 /// What a figure should be.
@@ -34,9 +36,19 @@ use Bound::{AtLeast, AtMost};
 impl Aim {
     /// Whether it is reached.
     pub fn is_reached(&self) -> bool {
-        match self.bound {
-            AtLeast(bound) => self.measured >= bound,
-            AtMost(bound) => self.measured <= bound,
+        !self.is_doubtful
+            && match self.bound {
+                AtLeast(bound) => self.measured >= bound,
+                AtMost(bound) => self.measured <= bound,
+            }
+    }
+
+    /// The same in a word.
+    pub fn verdict(&self) -> &'static str {
+        match (self.is_doubtful, self.is_reached()) {
+            (true, _) => "can't tell: not busy",
+            (false, true) => "yes",
+            (false, false) => "no",
         }
     }
 }
@@ -50,116 +62,118 @@ impl fmt::Display for Bound {
     }
 }
 
-/// Sealedge against others: the work, the other, what of it, what the ratio should be.
-type Ratio = (Work, &'static str, &'static str, fn(&Round) -> f64, Bound);
+/// A figure by which servers are compared.
+#[derive(Clone, Copy)]
+enum By {
+    Rate,
+    Cpu,
+    Thrift,
+}
 
-const RATIOS: [Ratio; 9] = {
-    use Program as P;
-    use Work::{Connect, Decrypt, Encrypt, Generate, GenerateHttp2};
-    [
-        (
-            Generate,
-            P::NATIVE,
-            "requests/s",
-            Round::rate,
-            AtLeast(0.85),
-        ),
-        (Decrypt, P::NATIVE, "requests/s", Round::rate, AtLeast(0.85)),
-        (
-            GenerateHttp2,
-            P::NATIVE,
-            "requests for the same CPU",
-            Round::thrift,
-            AtLeast(0.92),
-        ),
-        (Generate, P::BARE, "CPU a request", Round::cpu, AtMost(1.3)),
-        (
-            Connect,
-            P::NATIVE,
-            "connections for the same CPU",
-            Round::thrift,
-            AtLeast(0.95),
-        ),
-        (Encrypt, P::NATIVE, "requests/s", Round::rate, AtLeast(0.6)),
-        (Generate, P::KES, "requests/s", Round::rate, AtLeast(2.3)),
-        (
-            GenerateHttp2,
-            P::KES,
-            "requests for the same CPU",
-            Round::thrift,
-            AtLeast(2.3),
-        ),
-        (Encrypt, P::KES, "requests/s", Round::rate, AtLeast(4.0)),
-    ]
-};
+impl By {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Rate => "requests/s",
+            Self::Cpu => "CPU a request",
+            Self::Thrift => "requests for the same CPU",
+        }
+    }
+
+    fn of(self) -> fn(&Round) -> f64 {
+        match self {
+            Self::Rate => Round::rate,
+            Self::Cpu => Round::cpu,
+            Self::Thrift => Round::thrift,
+        }
+    }
+}
+
+/// What sealedge's figure divided by another server's should be.
+const RATIOS: [(Work, &str, By, Bound); 9] = [
+    (Work::Generate, Program::NATIVE, By::Rate, AtLeast(0.85)),
+    (Work::Decrypt, Program::NATIVE, By::Rate, AtLeast(0.85)),
+    (
+        Work::GenerateHttp2,
+        Program::NATIVE,
+        By::Thrift,
+        AtLeast(0.92),
+    ),
+    (Work::Generate, Program::BARE, By::Cpu, AtMost(1.3)),
+    (Work::Connect, Program::NATIVE, By::Thrift, AtLeast(0.95)),
+    (Work::Encrypt, Program::NATIVE, By::Rate, AtLeast(0.6)),
+    (Work::Generate, Program::KES, By::Rate, AtLeast(2.3)),
+    (Work::GenerateHttp2, Program::KES, By::Rate, AtLeast(2.3)),
+    (Work::Encrypt, Program::KES, By::Rate, AtLeast(4.0)),
+];
 
 /// All aims of which there are figures.
 pub fn all(report: &Report) -> Vec<Aim> {
-    let ratios = RATIOS
-        .iter()
-        .filter_map(|&(work, other, figure, of, bound)| {
-            Some(Aim {
-                what: format!("{work}: {figure}, sealedge / {other}"),
-                measured: report.work(work)?.ratio(other, of)?,
-                bound,
-            })
-        });
-    let mut aims: Vec<Aim> = ratios.collect();
-    let mut add = |what: String, measured, bound| {
-        aims.push(Aim {
-            what,
-            measured,
+    let ratios = RATIOS.iter().filter_map(|&(work, other, by, bound)| {
+        let figures = report.work(work)?;
+        Some(Aim {
+            what: format!("{work}: {}, sealedge / {other}", by.name()),
+            measured: figures.ratio(other, by.of())?,
             bound,
-        });
+            // Beside a handshake, to be woken costs nothing.
+            is_doubtful: work != Work::Connect && !figures.is_busy(other),
+        })
+    });
+    ratios
+        .chain(rest(report))
+        .chain(latencies(report))
+        .collect()
+}
+
+/// Memory, start and idle connections.
+fn rest(report: &Report) -> Vec<Aim> {
+    let certain = |what, measured, bound| Aim {
+        what,
+        measured,
+        bound,
+        is_doubtful: false,
     };
-    if let Some(figures) = report.work(Work::Generate) {
-        let sealedge = figures
-            .servers
-            .iter()
-            .filter(|it| it.server == Program::SEALEDGE);
-        let memory = sealedge
-            .flat_map(|it| &it.rounds)
-            .map(|it| it.resident_mebibytes);
-        let what = "memory of sealedge under that load, MiB";
-        add(
-            format!("{}: {what}", figures.work),
-            median(memory),
-            AtMost(40.0),
-        );
+    let mut aims = Vec::new();
+    let sealedge = |driven: &&Driven| driven.server == Program::SEALEDGE;
+    let generate = report.work(Work::Generate);
+    if let Some(driven) = generate.and_then(|it| it.servers.iter().find(sealedge)) {
+        let memory = driven.rounds.iter().map(|round| round.resident_mebibytes);
+        let what = format!("{}: memory of sealedge, MiB", Work::Generate);
+        aims.push(certain(what, median(memory), AtMost(40.0)));
     }
-    for start in &report.starts {
-        if start.server == Program::SEALEDGE {
-            let time = median(start.milliseconds.iter().copied());
-            add(
-                "start of sealedge to the first DEK, ms".into(),
-                time,
-                AtMost(15.0),
-            );
-            let what = format!("each of {} idle connections, KiB", start.idle_connections);
-            add(what, start.kibibytes_of_each, AtMost(24.0));
-        }
-    }
-    if let Some((small, others)) = report.latencies.split_first() {
-        for other in others {
-            let median = ratio(other, small, |latency| latency.median_microseconds);
-            let p99 = ratio(other, small, |latency| latency.p99_microseconds);
-            add(
-                format!("latency with {}: p50 / with one", other.scene),
-                median,
-                AtMost(1.2),
-            );
-            add(
-                format!("latency with {}: p99 / with one", other.scene),
-                p99,
-                AtMost(1.2),
-            );
-        }
+    if let Some(start) = report
+        .starts
+        .iter()
+        .find(|it| it.server == Program::SEALEDGE)
+    {
+        let time = median(start.milliseconds.iter().copied());
+        let what = "start of sealedge to the first DEK, ms".to_owned();
+        aims.push(certain(what, time, AtMost(15.0)));
+        let what = format!("each of {} idle connections, KiB", start.idle_connections);
+        aims.push(certain(what, start.kibibytes_of_each, AtMost(24.0)));
     }
     aims
 }
 
-/// A figure in much divided by the same in little, the median over the rounds.
-fn ratio(much: &Scenery, little: &Scenery, of: fn(&Latency) -> f64) -> f64 {
-    let pairs = much.rounds.iter().zip(&little.rounds);
-    median(pairs.map(|(much, little)| of(much) / of(little)))
+/// The latency in much divided by the same in little.
+fn latencies(report: &Report) -> Vec<Aim> {
+    let Some((little, others)) = report.latencies.split_first() else {
+        return Vec::new();
+    };
+    let busy = |scenery: &Scenery| median(scenery.rounds.iter().map(|round| round.busy));
+    let aim = |much: &Scenery, name, of: fn(&Latency) -> f64| {
+        let pairs = much.rounds.iter().zip(&little.rounds);
+        Aim {
+            what: format!("{name} of latency: {} / {}", much.scene, little.scene),
+            measured: median(pairs.map(|(much, little)| of(much) / of(little))),
+            bound: AtMost(1.2),
+            is_doubtful: busy(much).min(busy(little)) < BUSY,
+        }
+    };
+    let both = |much| {
+        [
+            aim(much, "p50", |latency| latency.median_microseconds),
+            aim(much, "p99", |latency| latency.p99_microseconds),
+        ]
+    };
+    others.iter().flat_map(both).collect()
 }

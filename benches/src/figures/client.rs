@@ -2,11 +2,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rcgen::KeyPair;
 use sealedge_core::api_key::ApiKey;
 use sealedge_tests::client::{self, Credentials, recorded, to_pem};
 use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
+use tokio_rustls::client::TlsStream;
 
 /// The client of all servers, with its certificate in files for programs that want it so.
 pub struct Client {
@@ -48,6 +52,13 @@ impl Client {
         self.folder.path()
     }
 
+    /// A TLS stream on which nothing is said yet, for HTTP/2.
+    pub async fn connect_http2(&self, address: &str) -> TlsStream<TcpStream> {
+        let mut config = client::config(Some(&self.credentials), &[&rustls::version::TLS13]);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        client::handshake(address, Arc::new(config)).await.unwrap()
+    }
+
     /// A connection by HTTP/1.1; none if nobody listens at the address.
     pub async fn connect(&self, address: &str) -> Option<client::Client> {
         client::Client::connect(address, Some(&self.credentials))
@@ -71,4 +82,15 @@ pub async fn generate(connection: &mut client::Client, key: &str) -> Value {
     let answer = connection.call("POST", &path, Value::Null).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     answer.json()
+}
+
+/// Keeps this process awake, else the server pays for waking its core, and the slower server more often.
+/// Until it is aborted.
+pub fn stay_awake() -> AbortHandle {
+    let awake = tokio::task::spawn_local(async {
+        loop {
+            tokio::task::yield_now().await;
+        }
+    });
+    awake.abort_handle()
 }

@@ -1,5 +1,5 @@
-//! The load: bombardier, as it is. It sends the next request when the last is answered, on each
-//! connection, or by HTTP/2 in each stream of one connection.
+//! The load: bombardier, as it is (but for HTTP/2 on many connections, which it can't do). It sends the
+//! next request when the last is answered.
 
 use std::fmt;
 use std::fs;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::client::{self, Client};
+use crate::http2;
 use crate::report::Round;
 use crate::server::{KEY, Server, find};
 
@@ -21,8 +22,10 @@ const MODULE: &str = "github.com/codesenberg/bombardier@v1.2.6";
 pub enum Work {
     /// A new DEK of a cached key.
     Generate,
-    /// The same by HTTP/2.
+    /// The same by HTTP/2, with one stream at a time on each connection.
     GenerateHttp2,
+    /// The same by HTTP/2, with as many streams on one connection.
+    GenerateStreams,
     /// A DEK from its ciphertext.
     Decrypt,
     /// The ciphertext of 700,000 bytes.
@@ -33,9 +36,10 @@ pub enum Work {
 
 impl Work {
     /// Every work.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Generate,
         Self::GenerateHttp2,
+        Self::GenerateStreams,
         Self::Decrypt,
         Self::Encrypt,
         Self::Connect,
@@ -52,7 +56,9 @@ impl Work {
 
     fn api(self) -> &'static str {
         match self {
-            Self::Generate | Self::GenerateHttp2 | Self::Connect => "generate",
+            Self::Generate | Self::GenerateHttp2 | Self::GenerateStreams | Self::Connect => {
+                "generate"
+            }
             Self::Decrypt => "decrypt",
             Self::Encrypt => "encrypt",
         }
@@ -61,7 +67,7 @@ impl Work {
     /// Bombardier's options for it.
     fn options(self) -> &'static [&'static str] {
         match self {
-            Self::GenerateHttp2 => &["--http2"],
+            Self::GenerateStreams => &["--http2"],
             Self::Connect => &["--fasthttp", "--header=Connection: close"],
             _ => &["--fasthttp"],
         }
@@ -70,7 +76,9 @@ impl Work {
     /// The body of the request.
     async fn body(self, server: &Server, client: &Client) -> String {
         match self {
-            Self::Generate | Self::GenerateHttp2 | Self::Connect => String::new(),
+            Self::Generate | Self::GenerateHttp2 | Self::GenerateStreams | Self::Connect => {
+                String::new()
+            }
             Self::Decrypt => {
                 let mut connection = client.connect(&server.address).await.unwrap();
                 let dek = client::generate(&mut connection, KEY).await;
@@ -86,6 +94,7 @@ impl fmt::Display for Work {
         f.write_str(match self {
             Self::Generate => "generate",
             Self::GenerateHttp2 => "generate, HTTP/2",
+            Self::GenerateStreams => "generate, HTTP/2, one connection",
             Self::Decrypt => "decrypt",
             Self::Encrypt => "encrypt 700 kB",
             Self::Connect => "new connections",
@@ -128,6 +137,10 @@ impl Generator {
 
     /// Drives and measures a server.
     pub async fn run(&self, work: Work, server: &Server, client: &Client, time: Duration) -> Round {
+        let connections = work.connections(self.connections);
+        if work == Work::GenerateHttp2 {
+            return http2::run(server, client, connections, time).await;
+        }
         let body = client.folder().join("body");
         fs::write(&body, work.body(server, client).await).unwrap();
         let mut command = Command::new(&self.program);
@@ -135,11 +148,8 @@ impl Generator {
             .args(work.options())
             .args(["--method=POST", "--insecure", "--timeout=10s"])
             .args(["--format=json", "--print=result"])
-            .arg(format!("--duration={}ms", time.as_millis()))
-            .arg(format!(
-                "--connections={}",
-                work.connections(self.connections)
-            ))
+            .arg(format!("--duration={}s", time.as_secs()))
+            .arg(format!("--connections={}", connections))
             .arg("--cert")
             .arg(client.certificate_file())
             .arg("--key")
@@ -158,13 +168,7 @@ impl Generator {
         let output = generator.wait_with_output().unwrap();
         let cpu = server.cpu() - cpu;
         let answers = Answers::read(&output.stdout);
-        let (count, time) = (f64::from(answers.req2xx), answers.time_taken_seconds);
-        Round {
-            requests_per_second: count / time,
-            cpu_microseconds: cpu.as_secs_f64() * 1e6 / count,
-            busy: cpu.as_secs_f64() / time,
-            resident_mebibytes: resident / 1024.0,
-        }
+        Round::new(answers.req2xx, answers.time_taken_seconds, cpu, resident)
     }
 }
 

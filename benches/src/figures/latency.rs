@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use sealedge_benches::Scene;
 use tokio::task::JoinSet;
 
-use crate::client::{self, Client};
+use crate::client::{self, Client, stay_awake};
 use crate::report::{Latency, Scenery};
 use crate::server::{Files, Program, Server};
 
@@ -58,26 +58,33 @@ async fn fill_cache(server: &Server, client: &Client, keys: usize) {
 async fn drive(server: &Server, client: &Client, keys: usize, plan: Plan) -> Latency {
     let times = Rc::new(RefCell::new(Vec::new()));
     let mut tasks = JoinSet::new();
-    let end = Instant::now() + plan.time;
+    let mut connections = Vec::new();
     for _ in 0..plan.connections {
-        let mut connection = client.connect(&server.address).await.unwrap();
+        connections.push(client.connect(&server.address).await.unwrap());
+    }
+    let awake = stay_awake();
+    let (cpu, begin) = (server.cpu(), Instant::now());
+    for mut connection in connections {
         let times = times.clone();
         tasks.spawn_local(async move {
-            while Instant::now() < end {
+            while begin.elapsed() < plan.time {
                 let path = format!("/v1/key/generate/bench-{}", fastrand::usize(..keys));
-                let begin = Instant::now();
+                let asked = Instant::now();
                 let answer = connection.send("POST", &path, &[], "").await.unwrap();
-                times.borrow_mut().push(begin.elapsed());
+                times.borrow_mut().push(asked.elapsed());
                 assert_eq!(answer.status, 200, "{answer:?}");
             }
         });
     }
     tasks.join_all().await;
+    let busy = (server.cpu() - cpu).as_secs_f64() / begin.elapsed().as_secs_f64();
+    awake.abort();
     let mut times = times.take();
     times.sort_unstable();
     let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_secs_f64() * 1e6;
     Latency {
         median_microseconds: at(50),
         p99_microseconds: at(99),
+        busy,
     }
 }

@@ -4,10 +4,10 @@
 //!
 //! `cargo bench -p sealedge-benches --bench figures` does it all. Each server has one core, the client another.
 //!
-//! The load comes from bombardier: the one on the PATH, or one that Go installs. By HTTP/1.1 it costs
-//! about as much as the native server, by HTTP/2 and for new connections more: the column "busy" shows
-//! where the client was the limit, and there CPU a request tells what requests a second can't.
-//! `oha` resumes TLS sessions, so it can't measure new connections; `wrk` has no client certificates.
+//! The load comes from bombardier: the one on the PATH, or one that Go installs. On a quiet machine it
+//! costs less than the server, which the column "busy" shows, but by HTTP/2. There the client is our own
+//! (`http2.rs`), with bombardier's figure beside it. `oha` resumes TLS sessions, so it can't measure new
+//! connections; `wrk` and `h2load` have no client certificates; `ab` speaks HTTP/1.0.
 //!
 //! On a machine that does other work too, both get less than their core and the ratios mean nothing.
 //! As root, `echo -20 > /proc/self/autogroup` in a session of its own (`setsid`), and `nice -n -20`,
@@ -23,6 +23,7 @@
 mod aims;
 mod client;
 mod generator;
+mod http2;
 mod latency;
 mod plot;
 mod report;
@@ -44,15 +45,15 @@ use latency::Plan;
 use report::{Driven, Figures, Report};
 use server::{Files, Program, Server, pin};
 
-/// How long a server is driven before it is measured.
-const WARM_UP: Duration = Duration::from_millis(500);
+/// How long a server is driven before it is measured. Bombardier refuses less.
+const WARM_UP: Duration = Duration::from_secs(1);
 
 /// Measure the server over mTLS, beside others
 #[derive(Parser)]
 struct Options {
     /// How long a server is measured in each round, in seconds
-    #[arg(long, default_value_t = 3.0)]
-    seconds: f64,
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
 
     /// How often each server is measured, in turns
     #[arg(long, default_value_t = 5)]
@@ -114,7 +115,7 @@ async fn measure(options: &Options) -> Report {
     let generator = Generator::new(options.connections);
     let plan = Plan {
         connections: options.connections,
-        time: Duration::from_secs_f64(options.seconds),
+        time: Duration::from_secs(options.seconds),
         rounds: options.rounds,
         pinned: pin(1),
     };

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -11,6 +12,10 @@ use crate::plot;
 use crate::server::Program;
 use crate::table;
 
+/// Below this part of its core the client, or something else on the machine, was the server's limit. It
+/// sleeps in between and pays for being woken, and the faster server more often: ratios flatter the slower.
+pub const BUSY: f64 = 0.95;
+
 /// What one round showed of a server.
 #[derive(Serialize)]
 pub struct Round {
@@ -18,14 +23,23 @@ pub struct Round {
     pub requests_per_second: f64,
     /// CPU time of the server for a request, in microseconds.
     pub cpu_microseconds: f64,
-    /// The part of its core that the server used: below 0.95 the client or something else
-    /// on the machine was the limit.
+    /// The part of its core that the server used.
     pub busy: f64,
     /// Memory of the server in RAM, in MiB.
     pub resident_mebibytes: f64,
 }
 
 impl Round {
+    /// So many requests in so many seconds, with this CPU time, and this many KiB in RAM.
+    pub fn new(count: u32, seconds: f64, cpu: Duration, resident: f64) -> Self {
+        Self {
+            requests_per_second: f64::from(count) / seconds,
+            cpu_microseconds: cpu.as_secs_f64() * 1e6 / f64::from(count),
+            busy: cpu.as_secs_f64() / seconds,
+            resident_mebibytes: resident / 1024.0,
+        }
+    }
+
     /// Requests a second.
     pub fn rate(&self) -> f64 {
         self.requests_per_second
@@ -71,6 +85,8 @@ pub struct Latency {
     pub median_microseconds: f64,
     /// For one of a hundred requests it was longer.
     pub p99_microseconds: f64,
+    /// The part of its core that the server used.
+    pub busy: f64,
 }
 
 /// How long clients of sealedge waited when it had this to find its way in.
@@ -103,6 +119,16 @@ pub struct Figures {
 }
 
 impl Figures {
+    /// Whether sealedge and another server used their core so that the client was not the limit.
+    pub fn is_busy(&self, other: &str) -> bool {
+        let compared = |driven: &&Driven| [Program::SEALEDGE, other].contains(&driven.server);
+        let busy = |driven: &Driven| median(driven.rounds.iter().map(|round| round.busy));
+        self.servers
+            .iter()
+            .filter(compared)
+            .all(|driven| busy(driven) >= BUSY)
+    }
+
     /// A figure of sealedge's divided by another server's, the median over the rounds.
     pub fn ratio(&self, other: &str, of: fn(&Round) -> f64) -> Option<f64> {
         let rounds = |name| self.servers.iter().find(|driven| driven.server == name);
