@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::generator::Work;
 use crate::report::{BUSY, Driven, Latency, Report, Round, Scenery, median};
 use crate::server::Program;
+use crate::work::Work;
 
 /// One figure and what it should be.
 #[derive(Serialize)]
@@ -112,10 +112,9 @@ pub fn all(report: &Report) -> Vec<Aim> {
         let figures = report.work(work)?;
         Some(Aim {
             what: format!("{work}: {}, sealedge / {other}", by.name()),
-            measured: figures.ratio(other, by.of())?,
+            measured: figures.ratio(Program::SEALEDGE, other, by.of())?,
             bound,
-            // Beside a handshake, to be woken costs nothing.
-            is_doubtful: work != Work::Connect && !figures.is_busy(other),
+            is_doubtful: !work.is_long() && !figures.is_busy(other),
         })
     });
     ratios

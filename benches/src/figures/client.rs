@@ -9,7 +9,6 @@ use sealedge_core::api_key::ApiKey;
 use sealedge_tests::client::{self, Credentials, recorded, to_pem};
 use serde_json::Value;
 use tokio::net::TcpStream;
-use tokio::task::AbortHandle;
 use tokio_rustls::client::TlsStream;
 
 /// The client of all servers, with its certificate in files for programs that want it so.
@@ -52,10 +51,10 @@ impl Client {
         self.folder.path()
     }
 
-    /// A TLS stream on which nothing is said yet, for HTTP/2.
-    pub async fn connect_http2(&self, address: &str) -> TlsStream<TcpStream> {
+    /// A TLS stream on which nothing is said yet, for a protocol as ALPN has it.
+    pub async fn stream(&self, address: &str, protocol: &[u8]) -> TlsStream<TcpStream> {
         let mut config = client::config(Some(&self.credentials), &[&rustls::version::TLS13]);
-        config.alpn_protocols = vec![b"h2".to_vec()];
+        config.alpn_protocols = vec![protocol.to_vec()];
         client::handshake(address, Arc::new(config)).await.unwrap()
     }
 
@@ -82,15 +81,4 @@ pub async fn generate(connection: &mut client::Client, key: &str) -> Value {
     let answer = connection.call("POST", &path, Value::Null).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     answer.json()
-}
-
-/// Keeps this process awake, else the server pays for waking its core, and the slower server more often.
-/// Until it is aborted.
-pub fn stay_awake() -> AbortHandle {
-    let awake = tokio::task::spawn_local(async {
-        loop {
-            tokio::task::yield_now().await;
-        }
-    });
-    awake.abort_handle()
 }

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use sealedge_benches::Scene;
 use tokio::task::JoinSet;
 
-use crate::client::{self, Client, stay_awake};
+use crate::awake::stay_awake;
+use crate::client::{self, Client};
 use crate::report::{Latency, Scenery};
 use crate::server::{Files, Program, Server};
 

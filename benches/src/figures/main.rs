@@ -4,10 +4,10 @@
 //!
 //! `cargo bench -p sealedge-benches --bench figures` does it all. Each server has one core, the client another.
 //!
-//! The load comes from bombardier: the one on the PATH, or one that Go installs. On a quiet machine it
-//! costs less than the server, which the column "busy" shows, but by HTTP/2. There the client is our own
-//! (`http2.rs`), with bombardier's figure beside it. `oha` resumes TLS sessions, so it can't measure new
-//! connections; `wrk` and `h2load` have no client certificates; `ab` speaks HTTP/1.0.
+//! The load comes from a client of our own that never sleeps (`awake.rs` says why), with bombardier's
+//! figures beside it, and for what takes longer from bombardier alone: the one on the PATH, or one that
+//! Go installs. `oha` resumes TLS sessions, so it can't measure new connections; `wrk` and `h2load` have no
+//! client certificates; `ab` speaks HTTP/1.0.
 //!
 //! On a machine that does other work too, both get less than their core and the ratios mean nothing.
 //! As root, `echo -20 > /proc/self/autogroup` in a session of its own (`setsid`), and `nice -n -20`,
@@ -21,15 +21,16 @@
 )]
 
 mod aims;
+mod awake;
+mod bombardier;
 mod client;
-mod generator;
-mod http2;
 mod latency;
 mod plot;
 mod report;
 mod rest;
 mod server;
 mod table;
+mod work;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,11 +40,12 @@ use clap::Parser;
 use sealedge_benches::Scene;
 use tokio::task::LocalSet;
 
+use bombardier::Bombardier;
 use client::Client;
-use generator::{Generator, Work};
 use latency::Plan;
 use report::{Driven, Figures, Report};
 use server::{Files, Program, Server, pin};
+use work::Work;
 
 /// How long a server is driven before it is measured. Bombardier refuses less.
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -111,8 +113,8 @@ fn main() -> ExitCode {
 
 /// Measures what is wanted.
 async fn measure(options: &Options) -> Report {
-    // Before this process may use one core only, for it may have to build the generator.
-    let generator = Generator::new(options.connections);
+    // Before this process may use one core only, for it may have to build bombardier.
+    let bombardier = Bombardier::new();
     let plan = Plan {
         connections: options.connections,
         time: Duration::from_secs(options.seconds),
@@ -125,8 +127,8 @@ async fn measure(options: &Options) -> Report {
         if options.work.is_empty() || options.work.contains(&work) {
             let compared = programs
                 .iter()
-                .filter(|program| program.is_whole() || work == Work::Generate);
-            let servers = drive(&generator, work, compared, &client, plan).await;
+                .filter(|program| program.is_whole() || work.is_for_bare());
+            let servers = drive(work, compared, &bombardier, &client, plan).await;
             report.works.push(Figures { work, servers });
         }
     }
@@ -140,9 +142,9 @@ async fn measure(options: &Options) -> Report {
 
 /// Drives the programs in turns.
 async fn drive(
-    generator: &Generator,
     work: Work,
     programs: impl Iterator<Item = &Program>,
+    bombardier: &Bombardier,
     client: &Client,
     plan: Plan,
 ) -> Vec<Driven> {
@@ -150,7 +152,8 @@ async fn drive(
     for program in programs {
         let files = Files::new(Scene::SMALL);
         let server = Server::start(program, &files, client, plan.pinned).await;
-        generator.run(work, &server, client, WARM_UP).await;
+        work.drive(&server, client, bombardier, plan.connections, WARM_UP)
+            .await;
         let driven = Driven {
             server: program.name,
             rounds: Vec::new(),
@@ -159,7 +162,9 @@ async fn drive(
     }
     for count in 1..=plan.rounds {
         for (server, _, driven) in &mut servers {
-            let round = generator.run(work, server, client, plan.time).await;
+            let round = work
+                .drive(server, client, bombardier, plan.connections, plan.time)
+                .await;
             eprintln!(
                 "{work} round {count}, {}: {:.0} requests/s, {:.2} us CPU",
                 server.name, round.requests_per_second, round.cpu_microseconds

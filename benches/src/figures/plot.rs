@@ -47,7 +47,7 @@ pub fn draw(file: &Path, works: &[Figures]) {
     ];
     for (label, of, colour, (left_margin, right_margin)) in series {
         let bars = works.iter().zip(0..).map(|(figures, at)| {
-            let ratio = figures.ratio(Program::NATIVE, of);
+            let ratio = figures.ratio(Program::SEALEDGE, Program::NATIVE, of);
             let height = ratio.unwrap_or_default();
             let (left, right) = (SegmentValue::Exact(at), SegmentValue::Exact(at + 1));
             let mut bar = Rectangle::new([(left, 0.0), (right, height)], colour.mix(0.6).filled());

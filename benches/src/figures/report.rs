@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::aims;
-use crate::generator::Work;
 use crate::plot;
 use crate::server::Program;
 use crate::table;
+use crate::work::Work;
 
 /// Below this part of its core the client, or something else on the machine, was the server's limit. It
 /// sleeps in between and pays for being woken, and the faster server more often: ratios flatter the slower.
@@ -129,15 +129,13 @@ impl Figures {
             .all(|driven| busy(driven) >= BUSY)
     }
 
-    /// A figure of sealedge's divided by another server's, the median over the rounds.
-    pub fn ratio(&self, other: &str, of: fn(&Round) -> f64) -> Option<f64> {
+    /// A figure of a server's divided by another's, the median over the rounds; none if one is not there.
+    pub fn ratio(&self, server: &str, other: &str, of: fn(&Round) -> f64) -> Option<f64> {
         let rounds = |name| self.servers.iter().find(|driven| driven.server == name);
-        let (sealedge, other) = (rounds(Program::SEALEDGE)?, rounds(other)?);
+        let (server, other) = (rounds(server)?, rounds(other)?);
         // Neighbouring rounds are compared with each other: the machine may change meanwhile.
-        let pairs = sealedge.rounds.iter().zip(&other.rounds);
-        Some(median(
-            pairs.map(|(sealedge, other)| of(sealedge) / of(other)),
-        ))
+        let pairs = server.rounds.iter().zip(&other.rounds);
+        Some(median(pairs.map(|(server, other)| of(server) / of(other))))
     }
 }
 

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use crate::aims;
-use crate::report::{Driven, Report, median};
+use crate::report::{Driven, Report, Round, median};
+use crate::server::Program;
 
 /// The report as Markdown.
 pub fn markdown(report: &Report) -> String {
@@ -44,15 +45,22 @@ fn works(text: &mut String, report: &Report) {
     if report.works.is_empty() {
         return;
     }
-    *text += "\n| | | req/s | CPU us/req | busy | RSS MiB |\n|---|---|---|---|---|---|\n";
+    *text += "\n| | | req/s | / native | CPU us/req | / native | busy | RSS MiB |\n|---|---|---|---|---|---|---|---|\n";
     for figures in &report.works {
         for Driven { server, rounds } in &figures.servers {
+            let of_native = |of| {
+                figures
+                    .ratio(server, Program::NATIVE, of)
+                    .unwrap_or(f64::NAN)
+            };
             writeln!(
                 text,
-                "| {} | {server} | {} | {} | {:.0} % | {:.0} |",
+                "| {} | {server} | {} | {:.2} | {} | {:.2} | {:.0} % | {:.0} |",
                 figures.work,
-                spread(rounds.iter().map(|round| round.requests_per_second), 0),
-                spread(rounds.iter().map(|round| round.cpu_microseconds), 1),
+                spread(rounds.iter().map(Round::rate), 0),
+                of_native(Round::rate),
+                spread(rounds.iter().map(Round::cpu), 1),
+                of_native(Round::cpu),
                 100.0 * median(rounds.iter().map(|round| round.busy)),
                 median(rounds.iter().map(|round| round.resident_mebibytes)),
             )
