@@ -8,7 +8,7 @@ use crate::report::{Figures, Round};
 use crate::server::Program;
 
 /// Draws two bars for each work into an SVG file.
-pub fn draw(file: &Path, works: &[Figures]) {
+pub fn draw(file: &Path, works: &[&Figures]) {
     let count = i32::try_from(works.len()).unwrap();
     let root = SVGBackend::new(file, (900, 420)).into_drawing_area();
     root.fill(&WHITE).unwrap();

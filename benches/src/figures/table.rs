@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::aims;
-use crate::report::{Driven, Report, Round, median};
+use crate::report::{BUSY, Driven, Report, Round, median};
 use crate::server::Program;
 
 /// The report as Markdown.
@@ -67,8 +67,15 @@ fn works(text: &mut String, report: &Report) {
             .unwrap();
         }
     }
-    *text += "\nBusy below 95 %: the client or something else on the machine was the limit. The server \
-              then sleeps in between and pays for it, the faster one more often: ratios flatter the slower.\n";
+    writeln!(
+        text,
+        "\n700 kB and new connections by bombardier, too. Busy below {:.0} %: the client or something else \
+         on the machine was the limit. A server then sleeps between requests and pays for that, the \
+         faster one more often, so ratios flatter the slower. Bombardier sleeps when the server is \
+         slower, and that server pays for waking it.",
+        100.0 * BUSY
+    )
+    .unwrap();
 }
 
 fn rest(text: &mut String, report: &Report) {

@@ -48,6 +48,14 @@ impl Work {
         matches!(self, Self::Generate | Self::GenerateByBombardier)
     }
 
+    /// Whether it is the same as another, by bombardier.
+    pub fn is_cross_check(self) -> bool {
+        matches!(
+            self,
+            Self::GenerateByBombardier | Self::GenerateHttp2ByBombardier
+        )
+    }
+
     /// Whether it takes so long that it does not matter what it costs the server to wake the client.
     pub fn is_long(self) -> bool {
         matches!(self, Self::Encrypt | Self::Connect)
@@ -113,12 +121,12 @@ impl fmt::Display for Work {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Generate => "generate",
-            Self::GenerateByBombardier => "generate (bombardier)",
+            Self::GenerateByBombardier => "generate, bombardier",
             Self::GenerateHttp2 => "generate, HTTP/2",
-            Self::GenerateHttp2ByBombardier => "generate, HTTP/2 (bombardier)",
+            Self::GenerateHttp2ByBombardier => "generate, HTTP/2, bombardier",
             Self::Decrypt => "decrypt",
-            Self::Encrypt => "encrypt 700 kB (bombardier)",
-            Self::Connect => "new connections (bombardier)",
+            Self::Encrypt => "encrypt 700 kB",
+            Self::Connect => "new connections",
         })
     }
 }
