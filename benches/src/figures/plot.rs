@@ -7,10 +7,16 @@ use plotters::prelude::*;
 use crate::report::{Figures, Round};
 use crate::server::Program;
 
-/// Draws two bars for each work into an SVG file.
+/// Of the picture, in pixels.
+const WIDTH: u32 = 900;
+
+/// What of it is left of the bars and right of them, about.
+const BESIDE: u32 = 68;
+
+/// Draws two bars for each work, of which there must be one, into an SVG file.
 pub fn draw(file: &Path, works: &[&Figures]) {
     let count = i32::try_from(works.len()).unwrap();
-    let root = SVGBackend::new(file, (900, 420)).into_drawing_area();
+    let root = SVGBackend::new(file, (WIDTH, 420)).into_drawing_area();
     root.fill(&WHITE).unwrap();
     let mut chart = ChartBuilder::on(&root)
         .caption(
@@ -36,14 +42,22 @@ pub fn draw(file: &Path, works: &[&Figures]) {
         .y_label_formatter(&|ratio| format!("{ratio:.1}"))
         .draw()
         .unwrap();
+    // Each bar takes its half of the work's segment, but for some room on the outside.
+    let segment = (WIDTH - BESIDE) / u32::try_from(count).unwrap();
+    let (outside, inside) = (segment / 8, segment.div_ceil(2));
     let series = [
         (
             "requests a second",
             Round::rate as fn(&Round) -> f64,
             BLUE,
-            (20, 75),
+            (outside, inside),
         ),
-        ("requests for the same CPU", Round::thrift, GREEN, (75, 20)),
+        (
+            "requests for the same CPU",
+            Round::thrift,
+            GREEN,
+            (inside, outside),
+        ),
     ];
     for (label, of, colour, (left_margin, right_margin)) in series {
         let bars = works.iter().zip(0..).map(|(figures, at)| {
@@ -51,7 +65,6 @@ pub fn draw(file: &Path, works: &[&Figures]) {
             let height = ratio.unwrap_or_default();
             let (left, right) = (SegmentValue::Exact(at), SegmentValue::Exact(at + 1));
             let mut bar = Rectangle::new([(left, 0.0), (right, height)], colour.mix(0.6).filled());
-            // Each takes its half of the segment.
             bar.set_margin(0, 0, left_margin, right_margin);
             bar
         });

@@ -194,7 +194,10 @@ impl Report {
         fs::write(file("json"), self.to_json() + "\n").unwrap();
         fs::write(file("md"), table::markdown(self)).unwrap();
         let works = self.works.iter().filter(|it| !it.work.is_cross_check());
-        plot::draw(&file("svg"), &works.collect::<Vec<_>>());
+        let works: Vec<&Figures> = works.collect();
+        if !works.is_empty() {
+            plot::draw(&file("svg"), &works);
+        }
         file("md")
     }
 }
