@@ -10,11 +10,12 @@
 
 use std::sync::Arc;
 
-use scene::{Prepared, Scene};
+use prepared::Prepared;
 use sealedge::guest::{GUEST, Machine, load, native};
 use sealedge::pool::Factory;
+use sealedge_benches::Scene;
 
-mod scene;
+mod prepared;
 
 /// Calls in a round.
 const CALLS: usize = 100_000;
@@ -22,38 +23,17 @@ const CALLS: usize = 100_000;
 /// Rounds of each; the median counts.
 const ROUNDS: usize = 5;
 
-const SCENES: [Scene; 3] = [
-    Scene {
-        name: "1 key, 1 policy of 4 rules",
-        keys: 1,
-        policies: 1,
-        rules: 4,
-    },
-    Scene {
-        name: "100,000 cached keys",
-        keys: 100_000,
-        policies: 1,
-        rules: 4,
-    },
-    Scene {
-        name: "10,000 policies of 100 rules",
-        keys: 1,
-        policies: 10_000,
-        rules: 100,
-    },
-];
-
 fn main() {
     let machine = Arc::new(Machine::new().unwrap());
     let services: [(&str, Factory); 2] = [
         ("sealedge", load(GUEST, machine.clone()).unwrap()),
         ("native", native::factory(machine)),
     ];
-    println!("| | {} |", SCENES.map(|scene| scene.name).join(" | "));
+    println!("| | {} |", Scene::ALL.map(|scene| scene.name).join(" | "));
     println!("|---|---|---|---|");
     for (name, make) in services {
-        let mut services = SCENES.map(|scene| Prepared::new(&make, &scene));
-        let mut rounds = SCENES.map(|_| Vec::new());
+        let mut services = Scene::ALL.map(|scene| Prepared::new(&make, &scene));
+        let mut rounds = Scene::ALL.map(|_| Vec::new());
         for _ in 0..ROUNDS {
             // In turns, since the machine may change meanwhile.
             for (service, rounds) in services.iter_mut().zip(&mut rounds) {

@@ -13,16 +13,13 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
+use prepared::Prepared;
 use profile::Profile;
-use scene::{Prepared, Scene};
 use sealedge::guest::{GUEST, Machine, load, native};
+use sealedge_benches::Scene;
 
+mod prepared;
 mod profile;
-#[expect(
-    dead_code,
-    reason = "the other benchmark prints the names of its scenes"
-)]
-mod scene;
 
 /// Calls before those that count: caches, tables and the stock of random bytes are filled by then.
 const WARM_UP: usize = 200;
@@ -150,13 +147,7 @@ fn run(name: &str, calls: usize) {
         "native" => native::factory(machine),
         _ => load(GUEST, machine).unwrap(),
     };
-    let scene = Scene {
-        name: "",
-        keys: 1,
-        policies: 1,
-        rules: 4,
-    };
-    let mut service = Prepared::new(&make, &scene);
+    let mut service = Prepared::new(&make, &Scene::SMALL);
     service.calls(WARM_UP);
     counted(&mut service, calls);
 }

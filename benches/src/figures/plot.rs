@@ -4,20 +4,19 @@ use std::path::Path;
 
 use plotters::prelude::*;
 
-/// What sealedge reaches of the native server in one work.
-pub struct Ratios<'a> {
-    /// The work's name.
-    pub work: &'a str,
-    /// In requests a second.
-    pub requests: f64,
-    /// In CPU time a request: the native server's of sealedge's.
-    pub cpu: f64,
-}
+use crate::report::{Figures, Round};
+use crate::server::Program;
 
-/// Draws two bars for each work into an SVG file.
-pub fn draw(file: &Path, works: &[Ratios<'_>]) {
+/// Of the picture, in pixels.
+const WIDTH: u32 = 900;
+
+/// What of it is left of the bars and right of them, about.
+const BESIDE: u32 = 68;
+
+/// Draws two bars for each work, of which there must be one, into an SVG file.
+pub fn draw(file: &Path, works: &[&Figures]) {
     let count = i32::try_from(works.len()).unwrap();
-    let root = SVGBackend::new(file, (900, 420)).into_drawing_area();
+    let root = SVGBackend::new(file, (WIDTH, 420)).into_drawing_area();
     root.fill(&WHITE).unwrap();
     let mut chart = ChartBuilder::on(&root)
         .caption(
@@ -33,7 +32,7 @@ pub fn draw(file: &Path, works: &[Ratios<'_>]) {
         SegmentValue::CenterOf(at) => usize::try_from(*at)
             .ok()
             .and_then(|at| works.get(at))
-            .map_or(String::new(), |ratios| ratios.work.to_owned()),
+            .map_or(String::new(), |figures| figures.work.to_string()),
         _ => String::new(),
     };
     chart
@@ -43,22 +42,30 @@ pub fn draw(file: &Path, works: &[Ratios<'_>]) {
         .y_label_formatter(&|ratio| format!("{ratio:.1}"))
         .draw()
         .unwrap();
+    // Each bar takes its half of the work's segment, but for some room on the outside.
+    let segment = (WIDTH - BESIDE) / u32::try_from(count).unwrap();
+    let (outside, inside) = (segment / 8, segment.div_ceil(2));
     let series = [
-        ("requests a second", BLUE, 0),
-        ("CPU a request (native / sealedge)", GREEN, 1),
+        (
+            "requests a second",
+            Round::rate as fn(&Round) -> f64,
+            BLUE,
+            (outside, inside),
+        ),
+        (
+            "requests for the same CPU",
+            Round::thrift,
+            GREEN,
+            (inside, outside),
+        ),
     ];
-    for (label, colour, side) in series {
-        let bars = works.iter().zip(0..).map(|(ratios, at)| {
-            let height = if side == 0 {
-                ratios.requests
-            } else {
-                ratios.cpu
-            };
+    for (label, of, colour, (left_margin, right_margin)) in series {
+        let bars = works.iter().zip(0..).map(|(figures, at)| {
+            let ratio = figures.ratio(Program::SEALEDGE, Program::NATIVE, of);
+            let height = ratio.unwrap_or_default();
             let (left, right) = (SegmentValue::Exact(at), SegmentValue::Exact(at + 1));
             let mut bar = Rectangle::new([(left, 0.0), (right, height)], colour.mix(0.6).filled());
-            // Each takes its half of the segment.
-            let (left, right) = if side == 0 { (20, 75) } else { (75, 20) };
-            bar.set_margin(0, 0, left, right);
+            bar.set_margin(0, 0, left_margin, right_margin);
             bar
         });
         chart

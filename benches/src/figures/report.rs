@@ -1,13 +1,20 @@
 //! From rounds to figures.
 
-use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::load::Work;
+use crate::aims;
 use crate::plot;
+use crate::server::Program;
+use crate::table;
+use crate::work::Work;
+
+/// Below this part of its core the client, or something else on the machine, was the server's limit. It
+/// sleeps in between and pays for being woken, and the faster server more often: ratios flatter the slower.
+pub const BUSY: f64 = 0.9;
 
 /// What one round showed of a server.
 #[derive(Serialize)]
@@ -16,18 +23,53 @@ pub struct Round {
     pub requests_per_second: f64,
     /// CPU time of the server for a request, in microseconds.
     pub cpu_microseconds: f64,
-    /// The part of its core that the server used: below 0.95 the client or something else
-    /// on the machine was the limit.
+    /// The part of its core that the server used.
     pub busy: f64,
     /// Memory of the server in RAM, in MiB.
     pub resident_mebibytes: f64,
+}
+
+impl Round {
+    /// So many requests in so many seconds, with this CPU time, and this many KiB in RAM.
+    pub fn new(count: u32, seconds: f64, cpu: Duration, resident: f64) -> Self {
+        Self {
+            requests_per_second: f64::from(count) / seconds,
+            cpu_microseconds: cpu.as_secs_f64() * 1e6 / f64::from(count),
+            busy: cpu.as_secs_f64() / seconds,
+            resident_mebibytes: resident / 1024.0,
+        }
+    }
+
+    /// Requests a second.
+    pub fn rate(&self) -> f64 {
+        self.requests_per_second
+    }
+
+    /// CPU time of the server for a request.
+    pub fn cpu(&self) -> f64 {
+        self.cpu_microseconds
+    }
+
+    /// Requests for so much CPU time: what requests a second would show if the client were not the limit.
+    pub fn thrift(&self) -> f64 {
+        1.0 / self.cpu_microseconds
+    }
+}
+
+/// A server under a load.
+#[derive(Serialize)]
+pub struct Driven {
+    /// Which server.
+    pub server: &'static str,
+    /// What each round showed.
+    pub rounds: Vec<Round>,
 }
 
 /// How a server starts, and what it costs when nothing is to be done.
 #[derive(Serialize)]
 pub struct Start {
     /// Which server.
-    pub server: String,
+    pub server: &'static str,
     /// From the start of the process to the first DEK, in milliseconds, each time.
     pub milliseconds: Vec<f64>,
     /// How many connections were open, and idle.
@@ -36,138 +78,113 @@ pub struct Start {
     pub kibibytes_of_each: f64,
 }
 
+/// How long clients waited in one round.
+#[derive(Debug, Serialize)]
+pub struct Latency {
+    /// In the middle.
+    pub median_microseconds: f64,
+    /// For one of a hundred requests it was longer.
+    pub p99_microseconds: f64,
+    /// The part of its core that the server used.
+    pub busy: f64,
+}
+
+/// How long clients of sealedge waited when it had this to find its way in.
+#[derive(Serialize)]
+pub struct Scenery {
+    /// What there was.
+    pub scene: &'static str,
+    /// What each round showed.
+    pub rounds: Vec<Latency>,
+}
+
+impl Scenery {
+    /// Not measured yet.
+    pub fn new(scene: &'static str) -> Self {
+        Self {
+            scene,
+            rounds: Vec::new(),
+        }
+    }
+}
+
+/// A work, as all servers did it.
+#[derive(Serialize)]
+pub struct Figures {
+    /// Which work.
+    #[serde(serialize_with = "by_name")]
+    pub work: Work,
+    /// The servers, sealedge first.
+    pub servers: Vec<Driven>,
+}
+
+impl Figures {
+    /// Whether sealedge and another server used their core so that the client was not the limit.
+    pub fn is_busy(&self, other: &str) -> bool {
+        let compared = |driven: &&Driven| [Program::SEALEDGE, other].contains(&driven.server);
+        let busy = |driven: &Driven| median(driven.rounds.iter().map(|round| round.busy));
+        self.servers
+            .iter()
+            .filter(compared)
+            .all(|driven| busy(driven) >= BUSY)
+    }
+
+    /// A figure of a server's divided by another's, the median over the rounds; none if one is not there.
+    pub fn ratio(&self, server: &str, other: &str, of: fn(&Round) -> f64) -> Option<f64> {
+        let rounds = |name| self.servers.iter().find(|driven| driven.server == name);
+        let (server, other) = (rounds(server)?, rounds(other)?);
+        // Neighbouring rounds are compared with each other: the machine may change meanwhile.
+        let pairs = server.rounds.iter().zip(&other.rounds);
+        Some(median(pairs.map(|(server, other)| of(server) / of(other))))
+    }
+}
+
 /// All figures of a run.
 #[derive(Serialize)]
 pub struct Report {
-    time: String,
-    machine: String,
+    /// When it began.
+    pub time: String,
+    /// The processor.
+    pub machine: String,
+    /// What KES says of its version, if it is compared.
+    pub kes: Option<String>,
     /// Whether server and client had a core each.
-    pinned: bool,
-    works: Vec<Figures>,
-    starts: Vec<Start>,
-}
-
-#[derive(Serialize)]
-struct Figures {
-    work: String,
-    /// Sealedge's of the native server's, the median over the rounds.
-    requests_of_native: f64,
-    /// The native server's CPU of sealedge's: here too, more is better.
-    cpu_of_native: f64,
-    sealedge: Vec<Round>,
-    native: Vec<Round>,
+    pub pinned: bool,
+    /// How servers did under load.
+    pub works: Vec<Figures>,
+    /// How they start.
+    pub starts: Vec<Start>,
+    /// How sealedge finds its way in little and in much; the small scene first.
+    pub latencies: Vec<Scenery>,
 }
 
 impl Report {
     /// A report without figures.
-    pub fn new(pinned: bool) -> Self {
+    pub fn new(programs: &[Program], pinned: bool) -> Self {
+        let kes = programs.iter().find(|it| it.name == Program::KES);
         Self {
             time: jiff::Timestamp::now()
                 .strftime("%Y-%m-%dT%H-%M-%SZ")
                 .to_string(),
             machine: processor(),
+            kes: kes.map(Program::version),
             pinned,
             works: Vec::new(),
             starts: Vec::new(),
+            latencies: Vec::new(),
         }
     }
 
-    /// Adds the rounds of sealedge and of the native server.
-    pub fn add(&mut self, work: Work, [sealedge, native]: [Vec<Round>; 2]) {
-        // Neighbouring rounds are compared with each other: the machine may change meanwhile.
-        let ratio = |of: &dyn Fn(&Round, &Round) -> f64| {
-            let pairs = sealedge.iter().zip(&native);
-            median(pairs.map(|(sealedge, native)| of(sealedge, native)))
-        };
-        self.works.push(Figures {
-            work: work.to_string(),
-            requests_of_native: ratio(&|sealedge, native| {
-                sealedge.requests_per_second / native.requests_per_second
-            }),
-            cpu_of_native: ratio(&|sealedge, native| {
-                native.cpu_microseconds / sealedge.cpu_microseconds
-            }),
-            sealedge,
-            native,
-        });
-    }
-
-    /// Adds how a server starts.
-    pub fn add_start(&mut self, start: Start) {
-        self.starts.push(start);
-    }
-
-    /// The least part of the native server's requests a second, over all works.
-    pub fn worst_ratio(&self) -> f64 {
-        let ratios = self.works.iter().map(|it| it.requests_of_native);
-        ratios.fold(f64::INFINITY, f64::min)
-    }
-
-    /// What each work's requests a second and CPU are of the native server's.
-    fn ratios(&self) -> Vec<plot::Ratios<'_>> {
-        let ratios = self.works.iter().map(|figures| plot::Ratios {
-            work: &figures.work,
-            requests: figures.requests_of_native,
-            cpu: figures.cpu_of_native,
-        });
-        ratios.collect()
+    /// The figures of a work.
+    pub fn work(&self, work: Work) -> Option<&Figures> {
+        self.works.iter().find(|figures| figures.work == work)
     }
 
     /// The report for programs.
     pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).unwrap()
-    }
-
-    /// The report for people.
-    pub fn to_markdown(&self) -> String {
-        let mut text = String::new();
-        let pinned = if self.pinned {
-            "server and client on a core each"
-        } else {
-            "NOT pinned to cores (no `taskset`, or one core only): don't trust the ratios"
-        };
-        writeln!(
-            text,
-            "{}, {pinned}; medians (least to most)\n",
-            self.machine
-        )
-        .unwrap();
-        text += "| | req/s | of native | CPU us/req | of native | busy | RSS MiB |\n";
-        text += "|---|---|---|---|---|---|---|\n";
-        for figures in &self.works {
-            let ratios = (figures.requests_of_native, figures.cpu_of_native);
-            line(
-                &mut text,
-                &figures.work,
-                "sealedge",
-                &figures.sealedge,
-                ratios,
-            );
-            line(
-                &mut text,
-                &figures.work,
-                "native",
-                &figures.native,
-                (1.0, 1.0),
-            );
-        }
-        text += "\nOf native: more is better in both columns. Busy below 95 %: the client or something else on the machine was the limit.\n";
-        if !self.starts.is_empty() {
-            text +=
-                "\n| | start to first DEK, ms | idle connections | KiB each |\n|---|---|---|---|\n";
-        }
-        for start in &self.starts {
-            writeln!(
-                text,
-                "| {} | {} | {} | {:.1} |",
-                start.server,
-                spread(start.milliseconds.iter().copied()),
-                start.idle_connections,
-                start.kibibytes_of_each,
-            )
-            .unwrap();
-        }
-        text
+        let mut json = serde_json::to_value(self).unwrap();
+        json["aims"] = serde_json::to_value(aims::all(self)).unwrap();
+        serde_json::to_string_pretty(&json).unwrap()
     }
 
     /// Writes the report into a folder; the file.
@@ -175,37 +192,18 @@ impl Report {
         fs::create_dir_all(folder).unwrap();
         let file = |ending| folder.join(format!("{}.{ending}", self.time));
         fs::write(file("json"), self.to_json() + "\n").unwrap();
-        fs::write(file("md"), self.to_markdown()).unwrap();
-        plot::draw(&file("svg"), &self.ratios());
+        fs::write(file("md"), table::markdown(self)).unwrap();
+        let works = self.works.iter().filter(|it| !it.work.is_cross_check());
+        let works: Vec<&Figures> = works.collect();
+        if !works.is_empty() {
+            plot::draw(&file("svg"), &works);
+        }
         file("md")
     }
 }
 
-fn line(text: &mut String, work: &str, name: &str, rounds: &[Round], ratios: (f64, f64)) {
-    let requests = rounds
-        .iter()
-        .map(|round| round.requests_per_second / 1000.0);
-    let cpu = rounds.iter().map(|round| round.cpu_microseconds);
-    writeln!(
-        text,
-        "| {work}, {name} | {}k | {:.2} | {} | {:.2} | {:.0} % | {:.0} |",
-        spread(requests),
-        ratios.0,
-        spread(cpu),
-        ratios.1,
-        100.0 * median(rounds.iter().map(|round| round.busy)),
-        median(rounds.iter().map(|round| round.resident_mebibytes)),
-    )
-    .unwrap();
-}
-
-fn spread(values: impl Iterator<Item = f64> + Clone) -> String {
-    let least = values.clone().fold(f64::INFINITY, f64::min);
-    let most = values.clone().fold(0.0, f64::max);
-    format!("{:.1} ({least:.1} to {most:.1})", median(values))
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+/// The value in the middle.
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_unstable_by(f64::total_cmp);
     let middle = |at: usize| values.get(at).copied().unwrap_or(f64::NAN);
@@ -215,6 +213,10 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     } else {
         middle(half)
     }
+}
+
+fn by_name<S: serde::Serializer>(work: &Work, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(work)
 }
 
 /// The processor's name.

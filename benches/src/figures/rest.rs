@@ -1,15 +1,12 @@
 //! A server that starts, and one that has nothing to do.
 
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::task::LocalSet;
+use sealedge_benches::Scene;
 
-use crate::load::{self, Work};
+use crate::client::Client;
 use crate::report::Start;
-use crate::server::{self, Server};
+use crate::server::{Files, Program, Server};
 
 /// How often a server is started.
 const STARTS: usize = 9;
@@ -17,60 +14,39 @@ const STARTS: usize = 9;
 /// Idle connections: as many as the server allows, but a few for the rest.
 const IDLE: usize = 9_900;
 
-/// Measures how a program starts, and what idle connections cost.
-pub fn measure(name: &'static str, program: &Path, pinned: bool) -> Start {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let local = LocalSet::new();
-    let folder = tempfile::tempdir().unwrap();
-    let start = || {
-        // Whoever else takes the port meanwhile makes the server fail, and this with it.
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
-        let mut command = server::command(program, pinned, folder.path(), address.port());
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        let begin = Instant::now();
-        let mut child = command.spawn().unwrap();
-        while TcpStream::connect(address).is_err() {
-            assert!(child.try_wait().unwrap().is_none(), "it does not start");
-            std::thread::sleep(Duration::from_micros(200));
+/// Measures how the programs start, in turns, and what idle connections cost each.
+pub async fn measure(programs: &[Program], client: &Client, pinned: bool) -> Vec<Start> {
+    let files: Vec<Files> = programs.iter().map(|_| Files::new(Scene::SMALL)).collect();
+    let mut times = vec![Vec::new(); programs.len()];
+    for count in 0..=STARTS {
+        for ((program, files), times) in programs.iter().zip(&files).zip(&mut times) {
+            let server = Server::start(program, files, client, pinned).await;
+            // At first it creates its key, and its program is read from the disk.
+            if count > 0 {
+                times.push(server.start.as_secs_f64() * 1000.0);
+            }
         }
-        local.block_on(&runtime, first_dek(&address.to_string()));
-        let time = begin.elapsed();
-        child.kill().unwrap();
-        child.wait().unwrap();
-        time.as_secs_f64() * 1000.0
-    };
-    // The first time it creates its key, and reads the program from the disk.
-    start();
-    let milliseconds = (0..STARTS).map(|_| start()).collect();
-    let server = Server::start(name, program, pinned);
-    let kibibytes_of_each = local.block_on(&runtime, idle(&server));
-    Start {
-        server: name.to_owned(),
-        milliseconds,
-        idle_connections: IDLE,
-        kibibytes_of_each,
     }
+    let mut starts = Vec::new();
+    for ((program, files), milliseconds) in programs.iter().zip(&files).zip(times) {
+        let server = Server::start(program, files, client, pinned).await;
+        starts.push(Start {
+            server: program.name,
+            milliseconds,
+            idle_connections: IDLE,
+            kibibytes_of_each: idle(&server, client).await,
+        });
+    }
+    starts
 }
 
-async fn first_dek(address: &str) {
-    let mut stream = load::connect(address, b"http/1.1").await;
-    let request = Work::Generate.request("");
-    load::ask(&mut stream, &request, &mut Vec::new()).await;
-}
-
-async fn idle(server: &Server) -> f64 {
-    first_dek(server.address()).await;
+async fn idle(server: &Server, client: &Client) -> f64 {
     let before = server.resident();
     let mut connections = Vec::with_capacity(IDLE);
     for _ in 0..IDLE {
-        connections.push(load::connect(server.address(), b"http/1.1").await);
+        connections.push(client.connect(&server.address).await.unwrap());
     }
     // Allocators give back after a while.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    (server.resident() - before) * 1024.0 / IDLE as f64
+    (server.resident() - before) / IDLE as f64
 }

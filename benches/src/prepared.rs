@@ -1,24 +1,11 @@
 //! A service that is ready to serve `generate` of cached keys, without the server around it.
 
-use std::fmt::Write;
-
 use sealedge::guest::types::{Body, Finished, Operation, Outcome, Request};
 use sealedge::guest::{Instance, wall_clock};
 use sealedge::pool::Factory;
+use sealedge_benches::Scene;
 use sealedge_core::key::Key;
 use sealedge_tests::client::{Credentials, recorded};
-
-/// What the service has to find its way in.
-pub struct Scene {
-    /// For people.
-    pub name: &'static str,
-    /// Cached keys.
-    pub keys: usize,
-    /// Policies, one of which is the client's.
-    pub policies: usize,
-    /// Rules of each.
-    pub rules: usize,
-}
 
 /// An instance whose cache is full, and the requests that it is to serve.
 pub struct Prepared {
@@ -68,37 +55,13 @@ impl Prepared {
 }
 
 fn document(scene: &Scene, client: &str) -> String {
-    let mut text = "version: v1
+    let start = "version: v1
 address: 127.0.0.1:0
 tls: {key: a, cert: b}
 admin: {identity: disabled}
 keystore: {mem: {}}
-policy:
-"
-    .to_owned();
-    for policy in 0..scene.policies {
-        write!(
-            text,
-            "  policy-{policy}:
-    deny: [/v1/key/generate/bench-internal*]
-    allow:
-    - /v1/key/generate/bench*
-    - /v1/status
-"
-        )
-        .unwrap();
-        for rule in 3..scene.rules {
-            writeln!(text, "    - /v1/key/encrypt/{policy}-{rule}*").unwrap();
-        }
-        // The client's is one in the middle.
-        let identity = if policy == scene.policies / 2 {
-            client.to_owned()
-        } else {
-            format!("{policy:064x}")
-        };
-        writeln!(text, "    identities: [{identity}]").unwrap();
-    }
-    text
+";
+    start.to_owned() + &scene.policy_section(client)
 }
 
 /// Lets the instance read the key that a request wants.
