@@ -43,6 +43,8 @@ mod reload;
 mod reload_tls;
 #[path = "suite/requests.rs"]
 mod requests;
+#[path = "suite/shares.rs"]
+mod shares;
 #[path = "suite/soak.rs"]
 mod soak;
 #[path = "suite/startup.rs"]
@@ -53,6 +55,8 @@ mod streams;
 mod timeouts;
 #[path = "suite/transport.rs"]
 mod transport;
+#[path = "suite/unread.rs"]
+mod unread;
 
 /// The program.
 const SEALEDGE: &str = env!("CARGO_BIN_EXE_sealedge-under-test");

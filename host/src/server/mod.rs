@@ -305,7 +305,7 @@ impl Server {
         tokio::spawn(tick(pool.clone()));
         let feeding = machine.clone();
         tokio::spawn(async move { feeding.feed_readers().await });
-        let admission = Admission::new(&limits);
+        let admission = Arc::new(Admission::new(&limits));
         let refusals = Refusals::new(machine.clone());
         let connections = Connections::new(limits.connections);
         loop {
@@ -324,7 +324,7 @@ impl Server {
                             admission: admission.clone(),
                             refusals: refusals.clone(),
                             limits,
-                            ip: peer.ip().to_canonical().to_string(),
+                            ip: peer.ip().to_canonical(),
                             in_force: self.in_force.clone(),
                             stopping: stopping.clone(),
                         };
