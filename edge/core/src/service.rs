@@ -179,7 +179,14 @@ impl<P: Platform> Service<P> {
                     self.authorize(route, method, decoded.as_deref().unwrap_or(""), &caller)?;
                     api::serve(&self, call).await
                 });
-                self.in_time(route.timeout, work).await
+                let outcome = self.in_time(route.timeout, arrived, work).await;
+                outcome.unwrap_or_else(|| {
+                    Err(Error::TimedOut {
+                        path: decoded.as_deref().unwrap_or("").to_owned(),
+                        client: caller.as_ref().ok().copied(),
+                        ip: client.ip().to_owned(),
+                    })
+                })
             }
             None if decoded.is_none() => Err(Error::BadPath),
             None => Err(Error::NoRoute),
@@ -326,26 +333,28 @@ impl<P: Platform> Service<P> {
         }
     }
 
-    /// The work's outcome, or [`Error::TimedOut`] if the limit comes first.
+    /// The work's outcome; `None` if the limit comes first, counted from when the request came.
     ///
     /// The work is pinned already: taken by value, it would be in this future twice.
     async fn in_time<T>(
         &self,
         limit: Option<Duration>,
+        arrived: Time,
         mut work: Pin<&mut impl Future<Output = Result<T, Error>>>,
-    ) -> Result<T, Error> {
+    ) -> Option<Result<T, Error>> {
         let Some(limit) = limit else {
-            return work.await;
+            return Some(work.await);
         };
         // Most work is done at the first poll and needs no timer.
         let first = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
         if let Poll::Ready(outcome) = first {
-            return outcome;
+            return Some(outcome);
         }
-        let mut timer = pin!(self.platform.sleep(limit));
+        let left = limit.saturating_sub(self.platform.now().since(arrived));
+        let mut timer = pin!(self.platform.sleep(left));
         poll_fn(|context| match work.as_mut().poll(context) {
-            Poll::Ready(outcome) => Poll::Ready(outcome),
-            Poll::Pending => timer.as_mut().poll(context).map(|()| Err(Error::TimedOut)),
+            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+            Poll::Pending => timer.as_mut().poll(context).map(|()| None),
         })
         .await
     }
