@@ -25,6 +25,8 @@ mod history;
 mod listing;
 #[path = "suite/log_streams.rs"]
 mod log_streams;
+#[path = "suite/lost.rs"]
+mod lost;
 #[path = "suite/memory.rs"]
 mod memory;
 #[path = "suite/metrics.rs"]

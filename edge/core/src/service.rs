@@ -9,7 +9,6 @@ use std::time::Duration;
 use crate::api::{self, Call};
 use crate::audit;
 use crate::cache::{Cache, Seed};
-use crate::certificate::{self, Principal};
 use crate::client::Client;
 use crate::config::{ApiSettings, CacheExpiry, Config, LogSettings};
 use crate::error::{Action, Error, Kind};
@@ -21,9 +20,12 @@ use crate::name::Name;
 use crate::platform::Platform;
 use crate::policy::Policies;
 use crate::response::{Answer, Response};
-use crate::route::{self, Access, Operation, ROUTES, Route, Router};
+use crate::route::{Access, Operation, ROUTES, Route, Router};
 use crate::store::{Store, StoreError};
 use crate::time::Time;
+use seen::Seen;
+
+mod seen;
 
 /// How much of a method is said again in the answer, in characters: a client that reads no answers
 /// should not fill the memory with its own words.
@@ -162,33 +164,31 @@ impl<P: Platform> Service<P> {
             audited,
             body,
         } = request;
-        let (method, path) = line.split_once(' ').unwrap_or_default();
-        let decoded = route::canonical(path);
-        let found = decoded.as_deref().and_then(|path| self.router.find(path));
-        let caller = self.identify(client.principal(), &forwarded, arrived);
+        let seen = self.see(&line, arrived, &client, &forwarded);
+        let found = self.find(&seen);
 
         let answer = match found {
             Some((route, argument)) => {
                 let call = Call {
                     route,
                     argument,
-                    caller: caller.as_ref().ok().copied(),
+                    caller: seen.caller.as_ref().ok().copied(),
                     body,
                 };
                 let work = pin!(async {
-                    self.authorize(route, method, decoded.as_deref().unwrap_or(""), &caller)?;
+                    self.authorize(route, &seen)?;
                     api::serve(&self, call).await
                 });
                 let outcome = self.in_time(route.timeout, arrived, work).await;
                 outcome.unwrap_or_else(|| {
                     Err(Error::TimedOut {
-                        path: decoded.as_deref().unwrap_or("").to_owned(),
-                        client: caller.as_ref().ok().copied(),
-                        ip: client.ip().to_owned(),
+                        path: seen.path.to_string(),
+                        client: seen.caller.as_ref().ok().copied(),
+                        ip: seen.ip.to_owned(),
                     })
                 })
             }
-            None if decoded.is_none() => Err(Error::BadPath),
+            None if !seen.is_decoded => Err(Error::BadPath),
             None => Err(Error::NoRoute),
         };
         let mut answer = answer.unwrap_or_else(|error| Answer::Response(self.refuse(&error)));
@@ -196,129 +196,70 @@ impl<P: Platform> Service<P> {
             subscription.until = self.until(route, client.principal(), &forwarded, arrived);
         }
 
-        let record = audit::Record {
-            time: arrived,
-            ip: client.ip(),
-            path: decoded.as_deref().unwrap_or(path),
-            identity: caller.ok(),
-            status: answer.status(),
-            duration: self.platform.now().since(arrived),
-        };
+        let (status, duration) = (answer.status(), self.platform.now().since(arrived));
         let api = found.map(|(route, _)| route.operation);
-        self.counters.end(api, record.status, record.duration);
-        self.record(found, audited, record);
+        self.counters.end(api, status, duration);
+        self.record(found, audited, &seen, status, duration);
         answer
     }
 
-    /// Records a request that the platform has answered by 500, since it was lost with another
-    /// instance. Counting it is the platform's.
+    /// Records a request that the platform answers by 500, if its client is still there: it was lost
+    /// with another instance, or the server ends before it does. Counting it is the platform's.
     pub fn lost(&self, request: &Request<P::Body>) {
-        let (_, path) = request.line.split_once(' ').unwrap_or_default();
-        let decoded = route::canonical(path);
-        let found = decoded.as_deref().and_then(|path| self.router.find(path));
-        let (arrived, client) = (request.arrived, &request.client);
-        let caller = self.identify(client.principal(), &request.forwarded, arrived);
-        let record = audit::Record {
-            time: arrived,
-            ip: client.ip(),
-            path: decoded.as_deref().unwrap_or(path),
-            identity: caller.ok(),
-            status: 500,
-            duration: self.platform.now().since(arrived),
-        };
-        self.record(found, request.audited, record);
+        let Request {
+            line,
+            arrived,
+            client,
+            forwarded,
+            ..
+        } = request;
+        let seen = self.see(line, *arrived, client, forwarded);
+        let found = self.find(&seen);
+        let duration = self.platform.now().since(*arrived);
+        self.record(found, request.audited, &seen, 500, duration);
     }
 
     /// Writes a record for the audit log and its readers, if there are such and the request's route is
     /// one that wants to know who asks.
-    fn record(&self, found: Option<(&Route, &str)>, audited: bool, record: audit::Record<'_>) {
+    fn record(
+        &self,
+        found: Option<(&Route, &str)>,
+        audited: bool,
+        seen: &Seen<'_>,
+        status: u16,
+        duration: Duration,
+    ) {
         let is_wanted = audited || self.log.audit;
         if is_wanted && found.is_some_and(|(route, _)| route.access != Access::Public) {
             self.counters.audit_event();
-            self.platform.audit(&record);
+            self.platform.audit(&audit::Record {
+                time: seen.arrived,
+                ip: seen.ip,
+                path: &seen.path,
+                identity: seen.caller.as_ref().ok().copied(),
+                status,
+                duration,
+            });
         }
     }
 
-    /// Who asks: the connection's client, or the one whose certificate a listed proxy forwards.
-    fn identify(
-        &self,
-        principal: Principal,
-        forwarded: &[Vec<u8>],
-        now: Time,
-    ) -> Result<Identity, Error> {
-        let client = match principal {
-            // The handshake may be long ago, or have resumed a session that was.
-            Principal::Client { expires, .. } if self.verifies_clients && expires <= now => {
-                Err(Error::ExpiredCertificate)
-            }
-            Principal::Client { identity, .. } => Ok(identity),
-            Principal::Untrusted => Err(Error::UntrustedCertificate),
-            Principal::Nobody => Err(Error::NoCertificate),
-            Principal::Several => Err(Error::SeveralCertificates),
-            Principal::NotFirst => Err(Error::CertificateNotFirst),
-            Principal::Unreadable => Err(Error::UnreadableCertificate),
-        };
-        if self.proxies.is_empty() {
-            return client;
-        }
-        let by_proxy = client
-            .as_ref()
-            .is_ok_and(|identity| self.proxies.contains(identity));
-        match (by_proxy, forwarded) {
-            (true, [header]) => certificate::forwarded(header, now)
-                .map(|(identity, _)| identity)
-                .map_err(Error::Forwarded),
-            (true, []) => Err(Error::NoCertificate),
-            (true, _) => Err(Error::SeveralCertificates),
-            (false, []) => client,
-            (false, _) => Err(Error::NotAProxy),
-        }
-    }
-
-    /// When a stream has to end: at its route's limit, and when one of the certificates expires that
-    /// the client was let in with.
-    fn until(
-        &self,
-        route: &Route,
-        principal: Principal,
-        forwarded: &[Vec<u8>],
-        arrived: Time,
-    ) -> Option<Time> {
-        let limit = route.timeout.map(|limit| arrived.after(limit));
-        let own = match principal {
-            Principal::Client { expires, .. } if self.verifies_clients => Some(expires),
-            _ => None,
-        };
-        let forwarded = forwarded
-            .first()
-            .and_then(|header| certificate::forwarded(header, arrived).ok())
-            .map(|(_, expires)| expires);
-        [limit, own, forwarded].into_iter().flatten().min()
-    }
-
-    /// Whether the route takes the method from this caller.
-    fn authorize(
-        &self,
-        route: &Route,
-        method: &str,
-        path: &str,
-        caller: &Result<Identity, Error>,
-    ) -> Result<(), Error> {
-        if !route.takes(method) {
+    /// Whether the route takes the method from the caller.
+    fn authorize(&self, route: &Route, seen: &Seen<'_>) -> Result<(), Error> {
+        if !route.takes(seen.method) {
             return Err(Error::Method {
-                got: method.chars().take(LONGEST_METHOD).collect(),
+                got: seen.method.chars().take(LONGEST_METHOD).collect(),
                 expected: route.method,
             });
         }
         if route.access == Access::Public {
             return Ok(());
         }
-        let caller = caller.as_ref().map_err(Error::clone)?;
+        let caller = seen.caller.as_ref().map_err(Error::clone)?;
         let path = match route.operation {
             Operation::ListKeys | Operation::ListPolicies | Operation::ListIdentities => {
-                listing::path_for_policy(path)
+                listing::path_for_policy(&seen.path)
             }
-            _ => path,
+            _ => &seen.path,
         };
         let allowed = route.access == Access::AnyIdentity
             || self.is_admin(caller)
@@ -361,7 +302,6 @@ impl<P: Platform> Service<P> {
 
     fn refuse(&self, error: &Error) -> Response {
         if let Some(detail) = error.detail() {
-            self.counters.error_event();
             self.platform.error(&detail);
         }
         Response::error(error)

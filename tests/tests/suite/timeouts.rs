@@ -167,6 +167,24 @@ async fn a_client_that_reads_no_answer_holds_no_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_does_not_come_is_answered_and_its_client_is_named() {
+    let config = for_admin("mem: {}") + "api: {/v1/key/encrypt: {timeout: 1500ms}}\n";
+    let server = Server::start(Path::new(crate::SEALEDGE), "", &config);
+    let mut raw = Raw::connect(&server.address, &admin()).await;
+    let path = "/v1/key/encrypt/key";
+    raw.send(format!(
+        "PUT {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{{"
+    ))
+    .await;
+    let answer = raw.answer().await.unwrap();
+    assert_eq!(answer.status, 504);
+    assert_eq!(answer.connection.as_deref(), Some("close"));
+    let who = recorded("admin").identity();
+    let line = format!("the request took too long: {path:?} for {who} at 127.0.0.1");
+    server.wait_for_error(&line);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_tls_and_no_http_is_counted() {
     let server = server(&json!({}));
     let who = admin();
