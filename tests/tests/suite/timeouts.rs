@@ -42,7 +42,7 @@ async fn wait_for_refusals(server: &Server, reason: &str, count: f64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handshake_that_does_not_go_on_is_ended() {
-    let server = server(&json!({"head": 300}));
+    let server = server(&json!({"head": 1000}));
     let mut silent = TcpStream::connect(&server.address).await.unwrap();
     let mut bytes = [0; 16];
     let read = silent.read(&mut bytes);
@@ -53,7 +53,7 @@ async fn a_handshake_that_does_not_go_on_is_ended() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_that_does_not_come_ends_its_connection() {
-    let server = server(&json!({"head": 300}));
+    let server = server(&json!({"head": 1000}));
     let who = admin();
     let half = VERSION.get(..20).unwrap();
     for sent in ["", half] {
@@ -82,7 +82,7 @@ async fn a_head_that_does_not_come_ends_its_connection() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn http2_without_a_request_is_ended() {
-    let server = server(&json!({"head": 300}));
+    let server = server(&json!({"head": 1000}));
     let who = admin();
     for sent in [0, 10, PREFACE.len()] {
         let mut frames = Frames::connect(&server.address, &who).await;
