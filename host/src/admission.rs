@@ -15,11 +15,13 @@ pub struct Admission {
     limits: Limits,
     all: Arc<Account>,
     /// The accounts of all who are connected.
-    others: Mutex<HashMap<(Whose, Vec<u8>), Weak<Account>>>,
+    others: Mutex<Others>,
 }
 
-/// Where the requests of a connection are counted, all at once. To be had by an unauthenticated client
-/// for the asking, an identity alone would bound nobody; and behind a proxy all have one address.
+type Others = HashMap<(Whose, Vec<u8>), Weak<Account>>;
+
+/// Where the requests of a connection are counted, in all of them. Identities alone would bound nobody,
+/// for anybody can make more of them; and addresses alone would make one client of all behind a proxy.
 pub struct Accounts([Arc<Account>; 3]);
 
 /// A request that was let in. Dropped when nothing of it is held any more.

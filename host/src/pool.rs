@@ -53,6 +53,15 @@ impl Slot {
         self.calls.insert(call, Parked { end, of });
         ended
     }
+
+    /// Ends a call that is parked.
+    fn end(&mut self, call: u64, finished: Finished) {
+        self.bodies.remove(&call);
+        if let Some(Parked { end, of }) = self.calls.remove(&call) {
+            // A client that is gone does not wait any more.
+            let _ = end.send((finished, of.map(|held| held.admitted)));
+        }
+    }
 }
 
 /// A call that waits in an instance.
@@ -215,16 +224,14 @@ impl Pool {
             let call = self.next_call.fetch_add(1, Ordering::Relaxed);
             let (index, slot) = self.pick();
             let prepare = |instance: &mut dyn Instance| instance.prepare(call);
-            match self.enter(index, slot, prepare).map_err(died)? {
-                (Some(finished), _slot) => Ok((finished, None)),
-                (None, mut slot) => Err(slot.park(call, None)),
+            let (finished, mut slot) = self.enter(index, slot, prepare).map_err(died)?;
+            let end = slot.park(call, None);
+            if let Some(finished) = finished {
+                slot.end(call, finished);
             }
+            end
         };
-        let finished = match end {
-            Ok(finished) => Ok(finished),
-            Err(end) => end.await,
-        };
-        match finished {
+        match end.await {
             Ok((Finished::Prepared(result), _)) => result.map_err(StartError::Prepare),
             _ => Err(died(Lost)),
         }
@@ -296,7 +303,8 @@ impl Pool {
         });
     }
 
-    /// Gives up the calls that are parked, and records their requests as lost: the server ends.
+    /// Gives up the calls that are parked, and records their requests as lost, for the server ends. What
+    /// one of them has asked of the key store may be done all the same.
     pub fn give_up(self: &Arc<Self>) {
         for (index, slot) in self.slots.iter().enumerate() {
             let mut slot = locked(slot);
@@ -317,12 +325,7 @@ impl Pool {
         slot.under_way.remove(&to.io);
         let entered = self.enter(to.slot, slot, |instance| instance.resume(to.io, outcome));
         if let Ok((Some((call, finished)), mut slot)) = entered {
-            slot.bodies.remove(&call);
-            if let Some(waiting) = slot.calls.remove(&call) {
-                // A client that is gone does not wait any more.
-                let admitted = waiting.of.map(|held| held.admitted);
-                let _ = waiting.end.send((finished, admitted));
-            }
+            slot.end(call, finished);
         }
     }
 

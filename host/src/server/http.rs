@@ -30,12 +30,11 @@ use crate::pool::{Lost, Pool};
 /// A body up to this length is waited for before the service is asked, if it comes soon.
 const SMALL_BODY: u64 = 16 * 1024;
 
-/// The longest piece of an answer that is handed out at once: the client has to read so much of it in
-/// time.
-const PIECE: usize = 16 * 1024;
-
 /// How long it is waited for.
 const SOON: Duration = Duration::from_secs(1);
+
+/// The longest piece in which an answer is handed to HTTP: the client has to read as much of it in time.
+const PIECE: usize = 16 * 1024;
 
 /// How long a request waits for room in the audit log.
 const AUDIT_PATIENCE: Duration = Duration::from_secs(10);
@@ -50,7 +49,7 @@ pub struct Connection {
     pub stopping: watch::Receiver<bool>,
     /// Hears what the host answers itself.
     pub refusals: Arc<Refusals>,
-    /// Let its requests in.
+    /// Let its requests in, or not.
     pub accounts: Arc<Accounts>,
     /// What goes on on the connection.
     pub activity: Arc<Activity>,
@@ -231,13 +230,13 @@ fn later(begun: Zeroizing<Vec<u8>>, rest: Option<Incoming>) -> (types::Body, Opt
 }
 
 /// The bytes of an answer, and what let its request in: held until the last of them is written.
-struct Held {
+struct HeldBody {
     // It may be a DEK: it wipes itself when it is sent.
     body: Zeroizing<Vec<u8>>,
     _admitted: Option<Admitted>,
 }
 
-impl AsRef<[u8]> for Held {
+impl AsRef<[u8]> for HeldBody {
     fn as_ref(&self) -> &[u8] {
         &self.body
     }
@@ -247,7 +246,7 @@ fn to_http(response: types::Response, mut admitted: Option<Admitted>) -> Respons
     if let Some(admitted) = &mut admitted {
         admitted.holds(response.body.len());
     }
-    let held = Held {
+    let held = HeldBody {
         body: Zeroizing::new(response.body),
         _admitted: admitted,
     };

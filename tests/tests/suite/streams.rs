@@ -100,7 +100,9 @@ async fn a_request_does_not_wait_for_the_reader_of_the_audit_log_without_end() {
     let (server, pipe) = unread();
     let (count, stuck) = ask_until_stuck(&server).await;
     let mut another = connect(&server).await;
-    let answer = another.call("GET", "/v1/status", Value::Null).await;
+    let answer = another.call("GET", "/v1/status", Value::Null);
+    let answer = tokio::time::timeout(Duration::from_secs(60), answer).await;
+    let answer = answer.expect("it waits without end");
     assert_eq!(answer.status, 503);
     assert_eq!(answer.retry_after.as_deref(), Some("1"));
     let why = "the server is busy: nobody reads its audit log on standard output, try again later";
