@@ -18,8 +18,12 @@ pub struct Limits {
     pub connections: usize,
     /// Requests at a time, whether they are served or wait for something.
     pub requests: usize,
-    /// Bytes that the bodies of these requests may have together.
-    pub body_bytes: usize,
+    /// Bytes that are held for these requests: of their bodies, and of answers until they are read.
+    pub bytes: usize,
+    /// Of both one client may have one of so many parts.
+    pub client_part: usize,
+    /// And all clients at one address together one of so many.
+    pub address_part: usize,
     /// Operations of the key store at a time; the others wait.
     pub store: usize,
 }
@@ -35,7 +39,9 @@ impl Default for Limits {
             grace: Duration::from_secs(20),
             connections: 10_000,
             requests: 10_000,
-            body_bytes: 64 << 20,
+            bytes: 64 << 20,
+            client_part: 4,
+            address_part: 2,
             store: 256,
         }
     }

@@ -1,6 +1,7 @@
 //! What the service asks of the outside, done beside it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub struct PendingBody {
     pub begun: Zeroizing<Vec<u8>>,
     /// What is to come; `None` if the client broke off, so that nothing will.
     pub rest: Option<Incoming>,
+    /// Becomes true when all of it is read.
+    pub is_read: Arc<AtomicBool>,
 }
 
 /// An operation that can be given up.
@@ -199,6 +202,7 @@ async fn read(body: Option<PendingBody>, limit: usize) -> Outcome {
     let Some(PendingBody {
         mut begun,
         rest: Some(rest),
+        is_read,
     }) = body
     else {
         return Outcome::Failed(Failure::Broken);
@@ -208,6 +212,7 @@ async fn read(body: Option<PendingBody>, limit: usize) -> Outcome {
     };
     match Limited::new(rest, left).collect().await {
         Ok(rest) => {
+            is_read.store(true, Ordering::Relaxed);
             begun.extend_from_slice(&rest.to_bytes());
             Outcome::Value(std::mem::take(&mut *begun))
         }

@@ -46,12 +46,39 @@ struct Slot {
     under_way: HashMap<u64, UnderWay>,
 }
 
+impl Slot {
+    /// Waits for the end of a call, which the instance has not answered at once.
+    fn park(&mut self, call: u64, of: Option<Held>) -> oneshot::Receiver<Ended> {
+        let (end, ended) = oneshot::channel();
+        self.calls.insert(call, Parked { end, of });
+        ended
+    }
+
+    /// Ends a call that is parked.
+    fn end(&mut self, call: u64, finished: Finished) {
+        self.bodies.remove(&call);
+        if let Some(Parked { end, of }) = self.calls.remove(&call) {
+            // A client that is gone does not wait any more.
+            let _ = end.send((finished, of.map(|held| held.admitted)));
+        }
+    }
+}
+
 /// A call that waits in an instance.
 struct Parked {
-    end: oneshot::Sender<(Finished, Option<Admitted>)>,
-    /// Kept for as long as the instance holds the request, even if its client is gone.
-    admitted: Option<Admitted>,
+    end: oneshot::Sender<Ended>,
+    /// Its request; none if the host itself has called.
+    of: Option<Held>,
 }
+
+/// A request that an instance holds, even if its client is gone.
+struct Held {
+    request: Request,
+    admitted: Admitted,
+}
+
+/// The end of a call, and what let its request in.
+type Ended = (Finished, Option<Admitted>);
 
 /// Where an operation's outcome goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -192,14 +219,21 @@ impl Pool {
     /// # Errors
     /// [`StartError`] says why they do not.
     pub async fn prepare(self: &Arc<Self>) -> Result<(), StartError> {
-        let finished = self
-            .call(None, None, |instance, call| instance.prepare(call))
-            .await;
-        match finished {
+        let died = |Lost| StartError::Died("the service died while it started".to_owned());
+        let end = {
+            let call = self.next_call.fetch_add(1, Ordering::Relaxed);
+            let (index, slot) = self.pick();
+            let prepare = |instance: &mut dyn Instance| instance.prepare(call);
+            let (finished, mut slot) = self.enter(index, slot, prepare).map_err(died)?;
+            let end = slot.park(call, None);
+            if let Some(finished) = finished {
+                slot.end(call, finished);
+            }
+            end
+        };
+        match end.await {
             Ok((Finished::Prepared(result), _)) => result.map_err(StartError::Prepare),
-            _ => Err(StartError::Died(
-                "the service died while it started".to_owned(),
-            )),
+            _ => Err(died(Lost)),
         }
     }
 
@@ -227,9 +261,10 @@ impl Pool {
         body: Option<PendingBody>,
         admitted: Admitted,
         complete: impl FnOnce(&mut Request, &mut dyn Instance) -> Result<(), Trap>,
-    ) -> Result<(Finished, Option<Admitted>), Lost> {
+    ) -> Result<Ended, Lost> {
         request.audited = self.machine.is_audit_read();
-        let begin = |instance: &mut dyn Instance, call| {
+        let call = self.next_call.fetch_add(1, Ordering::Relaxed);
+        let begin = |instance: &mut dyn Instance| {
             complete(&mut request, instance)?;
             let begun = instance.start(call, &request);
             // It may hold a key or a plaintext, and the instance has it now.
@@ -239,41 +274,43 @@ impl Pool {
             request.body = types::Body::None;
             begun
         };
-        if let Ok(ended) = self.call(body, Some(admitted), begin).await {
-            return Ok(ended);
-        }
-        let (index, slot) = self.pick();
-        // If this one dies as well, standard error has said of both what there is to say.
-        let _ = self.enter(index, slot, |instance| instance.lost(&request));
-        Err(Lost)
-    }
-
-    async fn call(
-        self: &Arc<Self>,
-        body: Option<PendingBody>,
-        admitted: Option<Admitted>,
-        begin: impl FnOnce(&mut dyn Instance, u64) -> Result<Option<Finished>, Trap>,
-    ) -> Result<(Finished, Option<Admitted>), Lost> {
-        let call = self.next_call.fetch_add(1, Ordering::Relaxed);
         let end = {
             let (index, mut slot) = self.pick();
             if let Some(body) = body {
                 slot.bodies.insert(call, body);
             }
-            let (finished, mut slot) = self.enter(index, slot, |instance| begin(instance, call))?;
+            let Ok((finished, mut slot)) = self.enter(index, slot, begin) else {
+                self.record(self.pick(), &[&request]);
+                return Err(Lost);
+            };
             if let Some(finished) = finished {
                 slot.bodies.remove(&call);
-                return Ok((finished, admitted));
+                return Ok((finished, Some(admitted)));
             }
-            let (sender, end) = oneshot::channel();
-            let parked = Parked {
-                end: sender,
-                admitted,
-            };
-            slot.calls.insert(call, parked);
-            end
+            slot.park(call, Some(Held { request, admitted }))
         };
         end.await.map_err(|_| Lost)
+    }
+
+    /// Records requests that were lost.
+    fn record(self: &Arc<Self>, (index, slot): (usize, MutexGuard<'_, Slot>), lost: &[&Request]) {
+        if lost.is_empty() {
+            return;
+        }
+        // If this one dies as well, standard error has said of both what there is to say.
+        let _ = self.enter(index, slot, |instance| {
+            lost.iter().try_for_each(|request| instance.lost(request))
+        });
+    }
+
+    /// Gives up the calls that are parked, and records their requests as lost, for the server ends. What
+    /// one of them has asked of the key store may be done all the same.
+    pub fn give_up(self: &Arc<Self>) {
+        for (index, slot) in self.slots.iter().enumerate() {
+            let mut slot = locked(slot);
+            let calls = std::mem::take(&mut slot.calls);
+            self.record((index, slot), &requests(&calls));
+        }
     }
 
     /// Hands an operation's outcome to the instance that began it, if that one still lives.
@@ -288,11 +325,7 @@ impl Pool {
         slot.under_way.remove(&to.io);
         let entered = self.enter(to.slot, slot, |instance| instance.resume(to.io, outcome));
         if let Ok((Some((call, finished)), mut slot)) = entered {
-            slot.bodies.remove(&call);
-            if let Some(waiting) = slot.calls.remove(&call) {
-                // A client that is gone does not wait any more.
-                let _ = waiting.end.send((finished, waiting.admitted));
-            }
+            slot.end(call, finished);
         }
     }
 
@@ -420,14 +453,16 @@ impl Pool {
                     };
                     self.operations.give_up(address, operation);
                 }
-                let lost = slot.calls.len();
-                // Whoever waits for a call of the dead instance learns it from the dropped sender.
+                // Whoever waits for one of these learns that it is lost when they are dropped.
+                let calls = std::mem::take(&mut slot.calls);
                 *slot = Slot {
                     incarnation,
                     ..Slot::default()
                 };
+                let lost = calls.len();
                 self.machine
                     .error(&format!("{trap}; {lost} other requests were lost with it"));
+                self.record((index, slot), &requests(&calls));
                 Err(Lost)
             }
         }
@@ -444,6 +479,12 @@ impl Pool {
         let _ = instance.configure(&document)?;
         Ok(instance)
     }
+}
+
+/// The requests of these calls.
+fn requests(calls: &HashMap<u64, Parked>) -> Vec<&Request> {
+    let held = calls.values().filter_map(|call| call.of.as_ref());
+    held.map(|held| &held.request).collect()
 }
 
 fn locked(slot: &Mutex<Slot>) -> MutexGuard<'_, Slot> {

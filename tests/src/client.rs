@@ -110,6 +110,8 @@ pub struct Answer {
     pub content_type: Option<String>,
     /// The header `Retry-After`.
     pub retry_after: Option<String>,
+    /// The header `Connection`.
+    pub connection: Option<String>,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -183,6 +185,28 @@ impl Client {
         Self::connect_with(address, config).await
     }
 
+    /// The same with so many bytes as the window of each stream: as many does the server send before
+    /// they are read.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub async fn connect_with_window(
+        address: &str,
+        credentials: &Credentials,
+        window: u32,
+    ) -> Result<Self, Error> {
+        let mut config = config(Some(credentials), rustls::DEFAULT_VERSIONS);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let stream = TokioIo::new(handshake(address, Arc::new(config)).await?);
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(window)
+            .handshake(stream)
+            .await?;
+        tokio::spawn(connection);
+        let sender = Sender::Two(sender);
+        Ok(Self { sender })
+    }
+
     /// Connects with these settings of TLS.
     ///
     /// # Errors
@@ -231,6 +255,7 @@ impl Client {
             status: head.status.as_u16(),
             content_type: header("content-type"),
             retry_after: header("retry-after"),
+            connection: header("connection"),
             body: body.collect().await?.to_bytes().to_vec(),
         })
     }
@@ -302,7 +327,17 @@ pub async fn handshake(
     address: &str,
     config: Arc<ClientConfig>,
 ) -> Result<TlsStream<TcpStream>, Error> {
-    let stream = TcpStream::connect(address).await?;
+    secure(TcpStream::connect(address).await?, config).await
+}
+
+/// The same over a connection that is there.
+///
+/// # Errors
+/// The server refuses the handshake.
+pub async fn secure(
+    stream: TcpStream,
+    config: Arc<ClientConfig>,
+) -> Result<TlsStream<TcpStream>, Error> {
     stream.set_nodelay(true)?;
     let name = ServerName::try_from("localhost")?;
     Ok(TlsConnector::from(config).connect(name, stream).await?)

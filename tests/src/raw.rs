@@ -80,6 +80,7 @@ fn parse(read: &[u8]) -> Option<Answer> {
         status: status.parse().unwrap(),
         content_type: header("content-type"),
         retry_after: header("retry-after"),
+        connection: header("connection"),
         body: body.as_bytes().to_vec(),
     })
 }

@@ -21,7 +21,9 @@ fn main() -> ExitCode {
             "grace" => limits.grace = time,
             "connections" => limits.connections = count,
             "requests" => limits.requests = count,
-            "body_bytes" => limits.body_bytes = count,
+            "bytes" => limits.bytes = count,
+            "client_part" => limits.client_part = count,
+            "address_part" => limits.address_part = count,
             "store" => limits.store = count,
             _ => panic!("no limit is called {name}"),
         }

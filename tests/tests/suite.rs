@@ -25,6 +25,8 @@ mod history;
 mod listing;
 #[path = "suite/log_streams.rs"]
 mod log_streams;
+#[path = "suite/lost.rs"]
+mod lost;
 #[path = "suite/memory.rs"]
 mod memory;
 #[path = "suite/metrics.rs"]
@@ -43,6 +45,8 @@ mod reload;
 mod reload_tls;
 #[path = "suite/requests.rs"]
 mod requests;
+#[path = "suite/shares.rs"]
+mod shares;
 #[path = "suite/soak.rs"]
 mod soak;
 #[path = "suite/startup.rs"]
@@ -53,6 +57,8 @@ mod streams;
 mod timeouts;
 #[path = "suite/transport.rs"]
 mod transport;
+#[path = "suite/unread.rs"]
+mod unread;
 
 /// The program.
 const SEALEDGE: &str = env!("CARGO_BIN_EXE_sealedge-under-test");

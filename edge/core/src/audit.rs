@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::identity::Identity;
+use crate::log;
 use crate::time::Time;
 
 /// What one request was and how it ended.
@@ -40,9 +41,7 @@ impl Record<'_> {
                 time: self.duration.as_nanos(),
             },
         };
-        let mut json = serde_json::to_vec(&line).unwrap_or_default();
-        json.push(b'\n');
-        json
+        log::line(&line)
     }
 }
 

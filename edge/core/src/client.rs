@@ -33,6 +33,15 @@ impl Client {
         }
     }
 
+    /// What tells it from other clients, where something is shared out among them: its identity if it
+    /// has one, else its address.
+    pub fn account(&self) -> Vec<u8> {
+        match self.principal() {
+            Principal::Client { identity, .. } => identity.as_bytes().to_vec(),
+            _ => self.ip().as_bytes().to_vec(),
+        }
+    }
+
     /// Its address, without the port.
     pub fn ip(&self) -> &str {
         let ip = self.0.get(Principal::LENGTH..).unwrap_or_default();

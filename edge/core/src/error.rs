@@ -7,6 +7,7 @@
 use std::fmt;
 
 use crate::certificate::ForwardedError;
+use crate::identity::Identity;
 use crate::key::{CorruptKey, InvalidKeySize, NoHmacKey, UnsupportedCipher};
 use crate::name::Name;
 use crate::store::StoreError;
@@ -79,7 +80,14 @@ pub enum Error {
         source: CorruptKey,
     },
     /// The request took longer than its route allows.
-    TimedOut,
+    TimedOut {
+        /// The request's path.
+        path: String,
+        /// Who asked, if that was to be found out.
+        client: Option<Identity>,
+        /// From which address.
+        ip: String,
+    },
 }
 
 /// What a name names.
@@ -131,7 +139,7 @@ impl Error {
                 source: StoreError::Unreachable(_),
             } => 504,
             Self::Store { .. } | Self::Corrupt { .. } => 502,
-            Self::TimedOut => 504,
+            Self::TimedOut { .. } => 504,
         }
     }
 
@@ -142,7 +150,11 @@ impl Error {
             Self::Corrupt { name, source } => Some(format!(
                 "failed to read key: what is stored for '{name}' is no key: {source}"
             )),
-            Self::TimedOut => Some(self.to_string()),
+            Self::TimedOut { path, client, ip } => {
+                let client =
+                    client.map_or_else(|| "a client".to_owned(), |client| client.to_string());
+                Some(format!("{self}: {path:?} for {client} at {ip}"))
+            }
             _ => None,
         }
     }
@@ -211,7 +223,7 @@ impl fmt::Display for Error {
             }),
             Self::Store { action, .. } => f.write_str(failed_to(*action)),
             Self::Corrupt { .. } => f.write_str(failed_to(Action::Read)),
-            Self::TimedOut => f.write_str("the request took too long"),
+            Self::TimedOut { .. } => f.write_str("the request took too long"),
         }
     }
 }

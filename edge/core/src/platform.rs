@@ -51,7 +51,9 @@ pub trait Platform: 'static {
     fn audit(&self, record: &audit::Record<'_>);
 
     /// Takes a line for the operator's error log, if the configuration wants one, and for whoever reads
-    /// it as a stream. It may name hosts and paths, never a secret.
+    /// it as a stream. It may name hosts and paths, never a secret. The platform counts it
+    /// ([`Counters::error_event`](crate::metrics::Counters::error_event)), for it knows of errors beside
+    /// the service's.
     fn error(&self, message: &str);
 }
 

@@ -9,7 +9,6 @@ use std::time::Duration;
 use crate::api::{self, Call};
 use crate::audit;
 use crate::cache::{Cache, Seed};
-use crate::certificate::{self, Principal};
 use crate::client::Client;
 use crate::config::{ApiSettings, CacheExpiry, Config, LogSettings};
 use crate::error::{Action, Error, Kind};
@@ -21,9 +20,12 @@ use crate::name::Name;
 use crate::platform::Platform;
 use crate::policy::Policies;
 use crate::response::{Answer, Response};
-use crate::route::{self, Access, Operation, ROUTES, Route, Router};
+use crate::route::{Access, Operation, ROUTES, Route, Router};
 use crate::store::{Store, StoreError};
 use crate::time::Time;
+use seen::Seen;
+
+mod seen;
 
 /// How much of a method is said again in the answer, in characters: a client that reads no answers
 /// should not fill the memory with its own words.
@@ -162,10 +164,8 @@ impl<P: Platform> Service<P> {
             audited,
             body,
         } = request;
-        let (method, path) = method_and_path(&line);
-        let decoded = route::canonical(path);
-        let found = decoded.as_deref().and_then(|path| self.router.find(path));
-        let caller = self.identify(client.principal(), &forwarded, arrived);
+        let seen = self.see(&line, arrived, &client, &forwarded);
+        let found = self.find(&seen);
 
         let answer = match found {
             Some((route, argument)) => {
@@ -173,16 +173,23 @@ impl<P: Platform> Service<P> {
                     route,
                     argument,
                     arrived,
-                    caller: caller.as_ref().ok().copied(),
+                    caller: seen.caller.as_ref().ok().copied(),
                     body,
                 };
                 let work = pin!(async {
-                    self.authorize(route, method, decoded.as_deref().unwrap_or(""), &caller)?;
+                    self.authorize(route, &seen)?;
                     api::serve(&self, call).await
                 });
-                self.in_time(route.timeout, work).await
+                let outcome = self.in_time(route.timeout, arrived, work).await;
+                outcome.unwrap_or_else(|| {
+                    Err(Error::TimedOut {
+                        path: seen.path.to_string(),
+                        client: seen.caller.as_ref().ok().copied(),
+                        ip: seen.ip.to_owned(),
+                    })
+                })
             }
-            None if decoded.is_none() => Err(Error::BadPath),
+            None if !seen.is_decoded => Err(Error::BadPath),
             None => Err(Error::NoRoute),
         };
         let mut answer = answer.unwrap_or_else(|error| Answer::Response(self.refuse(&error)));
@@ -193,130 +200,67 @@ impl<P: Platform> Service<P> {
         let (status, duration) = (answer.status(), self.platform.now().since(arrived));
         let api = found.map(|(route, _)| route.operation);
         self.counters.end(api, status, duration);
-        self.record(found, audited, || audit::Record {
-            time: arrived,
-            ip: client.ip(),
-            path: decoded.as_deref().unwrap_or(path),
-            identity: caller.ok(),
-            status,
-            duration,
-        });
+        self.record(found, audited, &seen, status, duration);
         answer
     }
 
-    /// Records a request that the platform has answered by 500, since it was lost with another
-    /// instance. Counting it is the platform's.
+    /// Records a request that the platform answers by 500, if its client is still there: it was lost
+    /// with another instance, or the server ends before it does. Counting it is the platform's.
     pub fn lost(&self, request: &Request<P::Body>) {
-        let (_, path) = method_and_path(&request.line);
-        let decoded = route::canonical(path);
-        let found = decoded.as_deref().and_then(|path| self.router.find(path));
-        let (arrived, client) = (request.arrived, &request.client);
-        let caller = self.identify(client.principal(), &request.forwarded, arrived);
-        self.record(found, request.audited, || audit::Record {
-            time: arrived,
-            ip: client.ip(),
-            path: decoded.as_deref().unwrap_or(path),
-            identity: caller.ok(),
-            status: 500,
-            duration: self.platform.now().since(arrived),
-        });
+        let Request {
+            line,
+            arrived,
+            client,
+            forwarded,
+            ..
+        } = request;
+        let seen = self.see(line, *arrived, client, forwarded);
+        let found = self.find(&seen);
+        let duration = self.platform.now().since(*arrived);
+        self.record(found, request.audited, &seen, 500, duration);
     }
 
     /// Writes a record for the audit log and its readers, if there are such and the request's route is
     /// one that wants to know who asks.
-    fn record<'a>(
+    fn record(
         &self,
         found: Option<(&Route, &str)>,
         audited: bool,
-        record: impl FnOnce() -> audit::Record<'a>,
+        seen: &Seen<'_>,
+        status: u16,
+        duration: Duration,
     ) {
         let is_wanted = audited || self.log.audit;
         if is_wanted && found.is_some_and(|(route, _)| route.access != Access::Public) {
             self.counters.audit_event();
-            self.platform.audit(&record());
+            self.platform.audit(&audit::Record {
+                time: seen.arrived,
+                ip: seen.client.ip(),
+                path: &seen.path,
+                identity: seen.caller.as_ref().ok().copied(),
+                status,
+                duration,
+            });
         }
     }
 
-    /// Who asks: the connection's client, or the one whose certificate a listed proxy forwards.
-    fn identify(
-        &self,
-        principal: Principal,
-        forwarded: &[Vec<u8>],
-        now: Time,
-    ) -> Result<Identity, Error> {
-        let client = match principal {
-            // The handshake may be long ago, or have resumed a session that was.
-            Principal::Client { expires, .. } if self.verifies_clients && expires <= now => {
-                Err(Error::ExpiredCertificate)
-            }
-            Principal::Client { identity, .. } => Ok(identity),
-            Principal::Untrusted => Err(Error::UntrustedCertificate),
-            Principal::Nobody => Err(Error::NoCertificate),
-            Principal::Several => Err(Error::SeveralCertificates),
-            Principal::NotFirst => Err(Error::CertificateNotFirst),
-            Principal::Unreadable => Err(Error::UnreadableCertificate),
-        };
-        if self.proxies.is_empty() {
-            return client;
-        }
-        let by_proxy = client
-            .as_ref()
-            .is_ok_and(|identity| self.proxies.contains(identity));
-        match (by_proxy, forwarded) {
-            (true, [header]) => certificate::forwarded(header, now)
-                .map(|(identity, _)| identity)
-                .map_err(Error::Forwarded),
-            (true, []) => Err(Error::NoCertificate),
-            (true, _) => Err(Error::SeveralCertificates),
-            (false, []) => client,
-            (false, _) => Err(Error::NotAProxy),
-        }
-    }
-
-    /// When a stream has to end: at its route's limit, and when one of the certificates expires that
-    /// the client was let in with.
-    fn until(
-        &self,
-        route: &Route,
-        principal: Principal,
-        forwarded: &[Vec<u8>],
-        arrived: Time,
-    ) -> Option<Time> {
-        let limit = route.timeout.map(|limit| arrived.after(limit));
-        let own = match principal {
-            Principal::Client { expires, .. } if self.verifies_clients => Some(expires),
-            _ => None,
-        };
-        let forwarded = forwarded
-            .first()
-            .and_then(|header| certificate::forwarded(header, arrived).ok())
-            .map(|(_, expires)| expires);
-        [limit, own, forwarded].into_iter().flatten().min()
-    }
-
-    /// Whether the route takes the method from this caller.
-    fn authorize(
-        &self,
-        route: &Route,
-        method: &str,
-        path: &str,
-        caller: &Result<Identity, Error>,
-    ) -> Result<(), Error> {
-        if !route.takes(method) {
+    /// Whether the route takes the method from the caller.
+    fn authorize(&self, route: &Route, seen: &Seen<'_>) -> Result<(), Error> {
+        if !route.takes(seen.method) {
             return Err(Error::Method {
-                got: method.chars().take(LONGEST_METHOD).collect(),
+                got: seen.method.chars().take(LONGEST_METHOD).collect(),
                 expected: route.method,
             });
         }
         if route.access == Access::Public {
             return Ok(());
         }
-        let caller = caller.as_ref().map_err(Error::clone)?;
+        let caller = seen.caller.as_ref().map_err(Error::clone)?;
         let path = match route.operation {
             Operation::ListKeys | Operation::ListPolicies | Operation::ListIdentities => {
-                listing::path_for_policy(path)
+                listing::path_for_policy(&seen.path)
             }
-            _ => path,
+            _ => &seen.path,
         };
         let allowed = route.access == Access::AnyIdentity
             || self.is_admin(caller)
@@ -331,33 +275,34 @@ impl<P: Platform> Service<P> {
         }
     }
 
-    /// The work's outcome, or [`Error::TimedOut`] if the limit comes first.
+    /// The work's outcome; `None` if the limit comes first, counted from when the request came.
     ///
     /// The work is pinned already: taken by value, it would be in this future twice.
     async fn in_time<T>(
         &self,
         limit: Option<Duration>,
+        arrived: Time,
         mut work: Pin<&mut impl Future<Output = Result<T, Error>>>,
-    ) -> Result<T, Error> {
+    ) -> Option<Result<T, Error>> {
         let Some(limit) = limit else {
-            return work.await;
+            return Some(work.await);
         };
         // Most work is done at the first poll and needs no timer.
         let first = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
         if let Poll::Ready(outcome) = first {
-            return outcome;
+            return Some(outcome);
         }
-        let mut timer = pin!(self.platform.sleep(limit));
+        let left = limit.saturating_sub(self.platform.now().since(arrived));
+        let mut timer = pin!(self.platform.sleep(left));
         poll_fn(|context| match work.as_mut().poll(context) {
-            Poll::Ready(outcome) => Poll::Ready(outcome),
-            Poll::Pending => timer.as_mut().poll(context).map(|()| Err(Error::TimedOut)),
+            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+            Poll::Pending => timer.as_mut().poll(context).map(|()| None),
         })
         .await
     }
 
     fn refuse(&self, error: &Error) -> Response {
         if let Some(detail) = error.detail() {
-            self.counters.error_event();
             self.platform.error(&detail);
         }
         Response::error(error)
@@ -464,14 +409,6 @@ impl<P: Platform> Service<P> {
     pub(crate) fn configured_by(&self) -> Option<String> {
         self.admin.map(|identity| identity.to_string())
     }
-}
-
-/// The parts of a request's line. The method is short: a search made for long texts costs more.
-fn method_and_path(line: &str) -> (&str, &str) {
-    let space = line.bytes().position(|byte| byte == b' ');
-    space
-        .and_then(|at| Some((line.get(..at)?, line.get(at + 1..)?)))
-        .unwrap_or_default()
 }
 
 fn with_settings(route: Route, settings: &ApiSettings) -> Route {

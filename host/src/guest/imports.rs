@@ -172,7 +172,7 @@ impl Host for Imports {
     }
 
     fn error(&mut self, message: String) {
-        self.machine.guest_error(&message);
+        self.machine.error(&message);
     }
 
     fn variable(&mut self, name: String) -> Option<String> {

@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use sealedge_core::log::error_record;
 use sealedge_core::metrics::Counters;
-use sealedge_core::time::Time;
 
+use super::errors::Errors;
 use super::feed::{Feed, Reader};
 use super::log::Log;
 use super::types::{self, Topic};
@@ -22,12 +21,11 @@ pub struct Machine {
     cpus: u32,
     usable_cpus: u32,
     audit: Log,
-    errors: Arc<Log>,
+    errors: Arc<Errors>,
     logs_requests: AtomicBool,
-    logs_errors: AtomicBool,
     audit_feed: Arc<Feed>,
     error_feed: Arc<Feed>,
-    counters: Mutex<Counters>,
+    counters: Arc<Mutex<Counters>>,
 }
 
 impl Machine {
@@ -38,12 +36,13 @@ impl Machine {
     pub fn new() -> std::io::Result<Self> {
         let usable = std::thread::available_parallelism().map_or(1, |count| count.get());
         let usable_cpus = u32::try_from(usable).unwrap_or(u32::MAX);
-        // Nothing can be done about a standard error that is gone.
-        let errors = Arc::new(Log::new("errors", std::io::stderr(), |_| {})?);
+        let error_feed = Arc::new(Feed::new());
+        let counters = Arc::<Mutex<Counters>>::default();
+        let errors = Arc::new(Errors::new(error_feed.clone(), counters.clone())?);
         let complaints = errors.clone();
         let audit = Log::new("audit", std::io::stdout(), move |reason| {
             let what = "the audit log can't be written to standard output";
-            complaints.write(format!("{what}: {reason}\n").into_bytes());
+            complaints.say_error(&format!("{what}: {reason}"));
         })?;
         Ok(Self {
             started: wall_clock(),
@@ -52,10 +51,9 @@ impl Machine {
             audit,
             errors,
             logs_requests: AtomicBool::new(false),
-            logs_errors: AtomicBool::new(true),
             audit_feed: Arc::new(Feed::new()),
-            error_feed: Arc::new(Feed::new()),
-            counters: Mutex::default(),
+            error_feed,
+            counters,
         })
     }
 
@@ -88,37 +86,17 @@ impl Machine {
     pub fn set_logs(&self, settings: &types::Settings) {
         self.logs_requests
             .store(settings.audit_log, Ordering::Relaxed);
-        self.logs_errors
-            .store(settings.error_log, Ordering::Relaxed);
+        self.errors.turn(settings.error_log);
     }
 
-    /// Takes an error of the host's own: see [`Machine::guest_error`]. It is counted.
+    /// Takes an error of the service or the host: see [`Errors::error`].
     pub fn error(&self, message: &str) {
-        self.count(Counters::error_event);
-        self.guest_error(message);
+        self.errors.error(message);
     }
 
-    /// Takes an error that the service has counted: for the error log, if there is one and its reader
-    /// is not too slow for it, and for whoever reads it as a stream.
-    pub fn guest_error(&self, message: &str) {
-        self.stream_error(message);
-        if self.logs_errors.load(Ordering::Relaxed) && !self.errors.is_full() {
-            let time = Time::from_nanos(wall_clock()).timestamp();
-            self.say(&format!("{time:.3} error: {message}"));
-        }
-    }
-
-    /// Tells the operator of an error, and be the error log off. It is counted.
+    /// Tells the operator of an error, and be the error log off: see [`Errors::say_error`].
     pub fn say_error(&self, message: &str) {
-        self.count(Counters::error_event);
-        self.stream_error(message);
-        self.say(&format!("error: {message}"));
-    }
-
-    fn stream_error(&self, message: &str) {
-        if self.error_feed.is_read() {
-            self.error_feed.push(&error_record(message));
-        }
+        self.errors.say_error(message);
     }
 
     /// Reads a log from now on, while it is written.
@@ -136,7 +114,7 @@ impl Machine {
 
     /// Tells the operator something, on standard error.
     pub fn say(&self, message: &str) {
-        self.errors.write(format!("{message}\n").into_bytes());
+        self.errors.say(message);
     }
 
     /// Counts what no instance can: what is refused before it, or lost with it.
@@ -148,7 +126,7 @@ impl Machine {
     pub fn flush(&self) {
         let lost = self.audit.end(PATIENCE);
         if lost > 0 {
-            self.say(&format!(
+            self.say_error(&format!(
                 "the last {lost} records of the audit log are lost: nobody reads standard output"
             ));
         }

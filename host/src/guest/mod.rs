@@ -2,6 +2,7 @@
 
 pub mod crypto;
 mod engine;
+mod errors;
 mod feed;
 mod imports;
 mod log;

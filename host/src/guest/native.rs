@@ -177,7 +177,7 @@ impl Lent for Lender {
     }
 
     fn error(&self, message: &str) {
-        self.machine.guest_error(message);
+        self.machine.error(message);
     }
 
     fn system(&self) -> System {

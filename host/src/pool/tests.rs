@@ -147,7 +147,8 @@ fn request(path: &str) -> Request {
 }
 
 async fn ask(pool: &Arc<Pool>, path: &str) -> Result<u16, Lost> {
-    let Ok(admitted) = Admission::new(&Limits::default()).admit(0) else {
+    let accounts = Admission::new(&Limits::default()).accounts(b"client", [127, 0, 0, 1].into());
+    let Ok(admitted) = accounts.admit(0) else {
         panic!("not let in");
     };
     let answer = pool.serve(request(path), None, admitted, |_, _| Ok(()));

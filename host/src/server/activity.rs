@@ -2,14 +2,16 @@
 //!
 //! hyper knows no idle time, and takes a kept-alive connection for one that is slow with its next
 //! head. So the connection is watched from both sides: by the bytes that go through its stream, and
-//! by its requests.
+//! by its requests and the pieces of their answers.
 
+use std::collections::BTreeSet;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep};
 
@@ -42,8 +44,10 @@ struct State {
     requests: usize,
     /// Those beside them that are answered by a stream.
     streams: usize,
-    /// How many of both have an answer, or some more of it.
-    answers: usize,
+    /// The pieces of answers that are not written yet: since when each is there, and its number.
+    unread: BTreeSet<(Instant, u64)>,
+    /// The number of the next one.
+    next_piece: u64,
     /// The head of a request is on its way.
     head: bool,
     /// The connection should end.
@@ -63,7 +67,8 @@ impl Activity {
             state: Mutex::new(State {
                 requests: 0,
                 streams: 0,
-                answers: 0,
+                unread: BTreeSet::new(),
+                next_piece: 0,
                 head: true,
                 closing: false,
                 since: Instant::now(),
@@ -79,9 +84,23 @@ impl Activity {
         state.requests += 1;
         Underway {
             on: self.clone(),
-            answered: false,
             is_stream: false,
         }
+    }
+
+    /// A piece of an answer is there: it is the client's turn until all of it is written.
+    pub fn unread(self: &Arc<Self>, piece: Bytes) -> Bytes {
+        let mut state = self.state();
+        let number = state.next_piece;
+        state.next_piece += 1;
+        let since = Instant::now();
+        state.unread.insert((since, number));
+        drop(state);
+        Bytes::from_owner(Unread {
+            on: self.clone(),
+            key: (since, number),
+            piece,
+        })
     }
 
     /// The connection is to end as soon as nothing is under way.
@@ -107,7 +126,8 @@ impl Activity {
                 match self.deadline() {
                     Some((at, overdue)) if at <= now => return Poll::Ready(overdue),
                     Some((at, _)) => timer.as_mut().reset(at),
-                    None => timer.as_mut().reset(now + self.limits.idle),
+                    // Some more of an answer may come without this being polled.
+                    None => timer.as_mut().reset(now + self.limits.send),
                 }
             }
         })
@@ -118,13 +138,13 @@ impl Activity {
     /// the service that is waited for, whose routes have limits of their own.
     fn deadline(&self) -> Option<(Instant, Overdue)> {
         let state = self.state();
+        let oldest = state.unread.first().map(|(since, _)| *since);
+        let unread = oldest.into_iter().chain(state.blocked).min();
         let (since, limit, overdue) = if state.closing && state.requests == 0 && state.streams > 0 {
             // They have been told to end, and nobody waits until a slow reader has seen it.
             (state.since, self.limits.head, Overdue::End)
-        } else if let Some(blocked) = state.blocked {
-            (blocked, self.limits.send, Overdue::Unread)
-        } else if state.answers > 0 {
-            (state.since, self.limits.send, Overdue::Unread)
+        } else if let Some(since) = unread {
+            (since, self.limits.send, Overdue::Unread)
         } else if state.requests + state.streams > 0 {
             return None;
         } else if state.closing {
@@ -165,7 +185,6 @@ impl Activity {
 /// A request, from its head until hyper has taken its answer or the connection is gone.
 pub struct Underway {
     on: Arc<Activity>,
-    answered: bool,
     is_stream: bool,
 }
 
@@ -178,19 +197,9 @@ impl Underway {
         self.is_stream = true;
     }
 
-    /// The answer is there, or some more of it: it is the client's turn.
-    pub fn answered(&mut self) {
-        let mut state = self.on.state();
-        state.answers += usize::from(!self.answered);
-        state.since = Instant::now();
-        self.answered = true;
-    }
-
-    /// The client has all of the answer that there is by now.
-    pub fn silent(&mut self) {
-        let mut state = self.on.state();
-        state.answers -= usize::from(self.answered);
-        self.answered = false;
+    /// What goes on on its connection.
+    pub fn activity(&self) -> &Arc<Activity> {
+        &self.on
     }
 }
 
@@ -202,8 +211,26 @@ impl Drop for Underway {
         } else {
             state.requests -= 1;
         }
-        state.answers -= usize::from(self.answered);
         state.since = Instant::now();
+    }
+}
+
+/// A piece of an answer. HTTP keeps it until the client has read so much, or the connection is gone.
+struct Unread {
+    on: Arc<Activity>,
+    key: (Instant, u64),
+    piece: Bytes,
+}
+
+impl AsRef<[u8]> for Unread {
+    fn as_ref(&self) -> &[u8] {
+        &self.piece
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        self.on.state().unread.remove(&self.key);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -12,6 +13,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
+use sealedge_core::client;
 use sealedge_core::metrics::Refusal;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -85,7 +87,7 @@ pub struct Template {
     /// How long the client may take.
     pub limits: Limits,
     /// The client's address, without its port.
-    pub ip: String,
+    pub ip: IpAddr,
     /// The terms on which it is let in.
     pub in_force: Arc<InForce>,
     /// Becomes true when the server is told to stop.
@@ -110,7 +112,7 @@ pub async fn serve(stream: TcpStream, mut template: Template) {
                 refusals.count(refusal);
             }
         }
-        Ok(Err(error)) => refusals.handshake(&template.ip, &error),
+        Ok(Err(error)) => refusals.handshake(template.ip, &error),
         Err(_elapsed) => refusals.count(Refusal::HandshakeTimeout),
     }
 }
@@ -130,18 +132,20 @@ async fn talk(
         .map(|certificate| certificate.to_vec())
         .collect();
     let is_http2 = session.alpn_protocol() == Some(b"h2");
-    let Ok(client) = template.pool.authenticate(&chain, &template.ip) else {
+    let ip = template.ip.to_string();
+    let Ok(client) = template.pool.authenticate(&chain, &ip) else {
         return Ok(());
     };
+    let account = client::Client::from_bytes(client.clone()).account();
     let activity = Activity::new(template.limits, !is_http2);
     let connection = Arc::new(Connection {
         pool: template.pool,
         machine: template.machine,
         stopping: template.stopping.clone(),
         refusals: template.refusals,
-        admission: template.admission,
+        accounts: template.admission.accounts(&account, template.ip),
         activity: activity.clone(),
-        client: Client::new(template.in_force, terms, chain, template.ip, client),
+        client: Client::new(template.in_force, terms, chain, ip, client),
     });
     let served = connection.clone();
     let service = service_fn(move |request| http::serve(served.clone(), request));

@@ -3,14 +3,15 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use sealedge_core::log;
 use sealedge_core::route::LONGEST_BODY;
 use tokio::sync::watch;
@@ -20,7 +21,7 @@ use super::activity::{Activity, Underway};
 use super::log_stream::{End, LogStream};
 use super::refusals::Refusals;
 use super::terms::Client;
-use crate::admission::{Admission, Admitted, Busy};
+use crate::admission::{Accounts, Admitted, Busy};
 use crate::guest::types::{self, ContentType, Finished};
 use crate::guest::{Instance, Machine, wall_clock};
 use crate::operation::PendingBody;
@@ -31,6 +32,9 @@ const SMALL_BODY: u64 = 16 * 1024;
 
 /// How long it is waited for.
 const SOON: Duration = Duration::from_secs(1);
+
+/// The longest piece in which an answer is handed to HTTP: the client has to read as much of it in time.
+const PIECE: usize = 16 * 1024;
 
 /// How long a request waits for room in the audit log.
 const AUDIT_PATIENCE: Duration = Duration::from_secs(10);
@@ -45,8 +49,8 @@ pub struct Connection {
     pub stopping: watch::Receiver<bool>,
     /// Hears what the host answers itself.
     pub refusals: Arc<Refusals>,
-    /// Lets requests in.
-    pub admission: Arc<Admission>,
+    /// Let its requests in, or not.
+    pub accounts: Arc<Accounts>,
     /// What goes on on the connection.
     pub activity: Arc<Activity>,
     /// Who is at its other end.
@@ -57,7 +61,7 @@ impl Connection {
     /// Lets a request in that may have so many bytes of body. It waits, but not without end, until the
     /// audit log can take what the request adds to it: here, where nothing else is held up.
     async fn admit(&self, body_bytes: usize) -> Result<Admitted, Busy> {
-        let admitted = self.admission.admit(body_bytes)?;
+        let admitted = self.accounts.admit(body_bytes)?;
         let room = tokio::time::timeout(AUDIT_PATIENCE, self.machine.audit_room());
         match room.await {
             Ok(()) => Ok(admitted),
@@ -71,39 +75,54 @@ pub async fn serve(
     connection: Arc<Connection>,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Infallible> {
-    let mut underway = connection.activity.begin();
+    let underway = connection.activity.begin();
     let begun = Instant::now();
     let is_head = request.method() == Method::HEAD;
+    let is_http1 = request.version() < Version::HTTP_2;
+    let has_body = !request.body().is_end_stream();
     let answer = match connection.admit(longest(request.body())).await {
         Ok(admitted) => ask(&connection, request, admitted)
             .await
             .map_err(|Lost| lost()),
         Err(busy) => Err(try_later(busy)),
     };
-    let response = match answer {
-        Ok(Answered::Whole(response)) => to_http(response),
+    let (mut response, is_read) = match answer {
+        Ok(Answered::Whole {
+            response,
+            admitted,
+            is_read,
+        }) => (to_http(response, admitted), is_read),
         Ok(Answered::Log(stream)) => return Ok(log_to_http(stream, underway)),
         Err(response) => {
             let status = response.status().as_u16();
             connection.refusals.request(status, begun.elapsed());
-            response
+            (response, !has_body)
         }
     };
+    if is_http1 && !is_read {
+        // There the rest of the body would have to be read before the next request.
+        let value = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, value);
+    }
     let response = if is_head {
         without_body(response)
     } else {
         response
     };
-    underway.answered();
     Ok(response.map(|body| Answer {
-        content: Content::Whole(Full::new(body)),
+        content: Content::Whole(body),
         underway,
     }))
 }
 
 /// What the service has answered.
 enum Answered {
-    Whole(types::Response),
+    Whole {
+        response: types::Response,
+        admitted: Option<Admitted>,
+        /// Whether all of the request's body was.
+        is_read: bool,
+    },
     Log(LogStream),
 }
 
@@ -122,9 +141,10 @@ async fn ask(
     let (head, body) = request.into_parts();
     let arrived = wall_clock();
     let (body, pending) = received(body).await;
+    let rest_is_read = pending.as_ref().map(|pending| pending.is_read.clone());
     match &body {
-        types::Body::None => admitted.has_body(0),
-        types::Body::Whole(body) => admitted.has_body(body.len()),
+        types::Body::None => admitted.holds(0),
+        types::Body::Whole(body) => admitted.holds(body.len()),
         types::Body::Later => {}
     }
     let request = types::Request {
@@ -146,7 +166,11 @@ async fn ask(
             if response.status == 400 {
                 connection.client.was_refused();
             }
-            Ok(Answered::Whole(response))
+            Ok(Answered::Whole {
+                response,
+                admitted,
+                is_read: rest_is_read.is_none_or(|rest| rest.load(Ordering::Relaxed)),
+            })
         }
         Finished::Subscribed(subscription) => {
             let end = End {
@@ -164,6 +188,7 @@ async fn ask(
 }
 
 /// The body, if it is small and comes soon; else what has come of it, and the rest to be read later.
+/// One whose length is not known could be small.
 async fn received(mut body: Incoming) -> (types::Body, Option<PendingBody>) {
     if body.is_end_stream() {
         return (types::Body::None, None);
@@ -172,31 +197,60 @@ async fn received(mut body: Incoming) -> (types::Body, Option<PendingBody>) {
     if body
         .size_hint()
         .upper()
-        .is_some_and(|length| length <= SMALL_BODY)
+        .is_none_or(|length| length <= SMALL_BODY)
     {
         let whole = tokio::time::timeout(SOON, async {
-            while let Some(frame) = body.frame().await {
+            while begun.len() <= SMALL_BODY as usize {
+                let Some(frame) = body.frame().await else {
+                    return Ok(true);
+                };
                 if let Ok(data) = frame?.into_data() {
                     begun.extend_from_slice(&data);
                 }
             }
-            Ok::<_, hyper::Error>(())
+            Ok::<_, hyper::Error>(false)
         });
         match whole.await {
-            Ok(Ok(())) => return (types::Body::Whole(std::mem::take(&mut *begun)), None),
+            Ok(Ok(true)) => return (types::Body::Whole(std::mem::take(&mut *begun)), None),
             // Asked again, a body that broke off would seem to have come to its end.
-            Ok(Err(_)) => return (types::Body::Later, Some(PendingBody { begun, rest: None })),
-            Err(_elapsed) => {}
+            Ok(Err(_)) => return later(begun, None),
+            Ok(Ok(false)) | Err(_) => {}
         }
     }
-    let rest = Some(body);
-    (types::Body::Later, Some(PendingBody { begun, rest }))
+    later(begun, Some(body))
 }
 
-fn to_http(response: types::Response) -> Response<Bytes> {
-    // It may hold a DEK: it wipes itself when it is sent.
-    let body = Zeroizing::new(response.body);
-    let mut answer = Response::new(Bytes::from_owner(body));
+fn later(begun: Zeroizing<Vec<u8>>, rest: Option<Incoming>) -> (types::Body, Option<PendingBody>) {
+    let pending = PendingBody {
+        begun,
+        rest,
+        is_read: Arc::default(),
+    };
+    (types::Body::Later, Some(pending))
+}
+
+/// The bytes of an answer, and what let its request in: held until the last of them is written.
+struct HeldBody {
+    // It may be a DEK: it wipes itself when it is sent.
+    body: Zeroizing<Vec<u8>>,
+    _admitted: Option<Admitted>,
+}
+
+impl AsRef<[u8]> for HeldBody {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+fn to_http(response: types::Response, mut admitted: Option<Admitted>) -> Response<Bytes> {
+    if let Some(admitted) = &mut admitted {
+        admitted.holds(response.body.len());
+    }
+    let held = HeldBody {
+        body: Zeroizing::new(response.body),
+        _admitted: admitted,
+    };
+    let mut answer = Response::new(Bytes::from_owner(held));
     *answer.status_mut() =
         StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let content_type = match response.content_type {
@@ -238,13 +292,14 @@ fn try_later(busy: Busy) -> Response<Bytes> {
 
 /// An answer that the service knows nothing of.
 fn by_host(status: StatusCode, message: &str) -> Response<Bytes> {
-    to_http(types::Response {
+    let response = types::Response {
         status: status.as_u16(),
         content_type: ContentType::Json,
         body: serde_json::json!({ "message": message })
             .to_string()
             .into_bytes(),
-    })
+    };
+    to_http(response, None)
 }
 
 /// The answer to HEAD (RFC 9110, 9.3.2): by HTTP/2 hyper would send the body as well.
@@ -261,7 +316,8 @@ pub struct Answer {
 }
 
 enum Content {
-    Whole(Full<Bytes>),
+    /// What hyper has not taken yet.
+    Whole(Bytes),
     Log(LogStream),
 }
 
@@ -274,29 +330,25 @@ impl Body for Answer {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let Self { content, underway } = &mut *self;
-        let stream = match content {
-            Content::Whole(body) => return Pin::new(body).poll_frame(cx),
-            Content::Log(stream) => stream,
+        let next = match content {
+            Content::Whole(body) if body.is_empty() => None,
+            Content::Whole(body) => Some(body.split_to(body.len().min(PIECE))),
+            Content::Log(stream) => ready!(stream.poll_next(cx)),
         };
-        let next = stream.poll_next(cx);
-        match next {
-            Poll::Ready(_) => underway.answered(),
-            // hyper asks for more only once the client has room for it.
-            Poll::Pending => underway.silent(),
-        }
-        next.map(|lines| lines.map(|lines| Ok(Frame::data(lines))))
+        let piece = next.map(|piece| underway.activity().unread(piece));
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
-            Content::Whole(body) => body.is_end_stream(),
+            Content::Whole(body) => body.is_empty(),
             Content::Log(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            Content::Whole(body) => body.size_hint(),
+            Content::Whole(body) => SizeHint::with_exact(body.len() as u64),
             Content::Log(_) => SizeHint::default(),
         }
     }

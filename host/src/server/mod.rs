@@ -38,7 +38,7 @@ use crate::store::{FsStore, KeyStore, Measured};
 use connection::{Connections, Template};
 use dev::Dev;
 use refusals::Refusals;
-use reload::{Files, Reloader};
+use reload::{Files, Reloader, Served};
 use terms::{InForce, Terms};
 use tls::ServerCertificate;
 
@@ -200,15 +200,12 @@ async fn serve(options: &ServerOptions, parts: Parts) -> Result<(), StartError> 
         Some(dev) => println!("{}", dev.banner(server.address)),
         None => say(&summary(&settings, server.address)),
     }
-    let reloader = Reloader::new(
-        pool.clone(),
-        machine.clone(),
-        server.in_force.clone(),
-        options.config.clone(),
-        options.addr.is_some(),
-        settings,
-        files,
-    );
+    let served = Served {
+        pool: pool.clone(),
+        machine: machine.clone(),
+        in_force: server.in_force.clone(),
+    };
+    let reloader = Reloader::new(options, served, settings, files);
     reloader.run(hangup).map_err(StartError::Io)?;
     server.run(&pool, &machine, limits, end).await;
     machine.flush();
@@ -305,7 +302,7 @@ impl Server {
         tokio::spawn(tick(pool.clone()));
         let feeding = machine.clone();
         tokio::spawn(async move { feeding.feed_readers().await });
-        let admission = Admission::new(&limits);
+        let admission = Arc::new(Admission::new(&limits));
         let refusals = Refusals::new(machine.clone());
         let connections = Connections::new(limits.connections);
         loop {
@@ -324,7 +321,7 @@ impl Server {
                             admission: admission.clone(),
                             refusals: refusals.clone(),
                             limits,
-                            ip: peer.ip().to_canonical().to_string(),
+                            ip: peer.ip().to_canonical(),
                             in_force: self.in_force.clone(),
                             stopping: stopping.clone(),
                         };
@@ -342,7 +339,7 @@ impl Server {
         drop(self.listener);
         let count = connections.count();
         machine.say(&format!(
-            "stopping: finishing {}",
+            "stopping: finishing {} (a second signal cuts off what is in flight)",
             counted(count, "connection")
         ));
         let _ = stop.send(true);
@@ -354,6 +351,8 @@ impl Server {
         let cut = counted(admission.requests(), "request");
         let open = counted(connections.count(), "connection");
         machine.say(&format!("stopped: cut off {cut} in flight on {open}"));
+        // At the most as long as a call of an instance.
+        pool.give_up();
     }
 }
 

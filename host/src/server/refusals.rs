@@ -1,6 +1,7 @@
 //! What the server refuses before the service knows of it: counted, and of TLS said in the error log.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -48,7 +49,7 @@ impl Refusals {
     }
 
     /// A handshake with the client at this address has failed.
-    pub fn handshake(&self, ip: &str, error: &io::Error) {
+    pub fn handshake(&self, ip: IpAddr, error: &io::Error) {
         // A client that is gone, as whoever probes the port, was not refused.
         let Some(reason) = error.get_ref().filter(|inner| inner.is::<rustls::Error>()) else {
             return;

@@ -15,6 +15,7 @@ use tokio::signal::unix::Signal;
 use super::terms::{InForce, Terms};
 use super::tls::{ServerCertificate, TlsError, authority_files};
 use super::{StartError, file};
+use crate::cli::server::ServerOptions;
 use crate::guest::Machine;
 use crate::guest::types::{Settings, Tls};
 use crate::pool::Pool;
@@ -22,11 +23,19 @@ use crate::pool::Pool;
 /// How often it is seen whether the files of TLS have changed.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// A running server, as far as it is reloaded.
+/// What of a running server is reloaded.
+pub struct Served {
+    /// The service.
+    pub pool: Arc<Pool>,
+    /// Whose logs are turned on or off, and which says what was done.
+    pub machine: Arc<Machine>,
+    /// The terms in force.
+    pub in_force: Arc<InForce>,
+}
+
+/// Reloads a running server.
 pub struct Reloader {
-    pool: Arc<Pool>,
-    machine: Arc<Machine>,
-    in_force: Arc<InForce>,
+    served: Served,
     /// The configuration's file; `None` for a server without one.
     file: Option<PathBuf>,
     /// Whether the command line, and not the configuration, says where to listen.
@@ -42,21 +51,11 @@ pub struct Reloader {
 
 impl Reloader {
     /// A server that runs under these settings. `files` are those of TLS from before they were read.
-    pub fn new(
-        pool: Arc<Pool>,
-        machine: Arc<Machine>,
-        in_force: Arc<InForce>,
-        file: Option<PathBuf>,
-        has_own_address: bool,
-        settings: Settings,
-        files: Files,
-    ) -> Self {
+    pub fn new(options: &ServerOptions, served: Served, settings: Settings, files: Files) -> Self {
         Self {
-            pool,
-            machine,
-            in_force,
-            file,
-            has_own_address,
+            served,
+            file: options.config.clone(),
+            has_own_address: options.addr.is_some(),
             settings,
             taken: files.clone(),
             seen: files,
@@ -92,19 +91,19 @@ impl Reloader {
     fn reload(&mut self, runtime: &Handle) {
         let Some(file) = self.file.clone() else {
             let message = "SIGHUP: nothing to reload, for --dev has no configuration file";
-            return self.machine.say(message);
+            return self.served.machine.say(message);
         };
         if let Err(error) = self.take_configuration(&file) {
-            return self.machine.say_error(&format!(
+            return self.served.machine.say_error(&format!(
                 "{error}\nnothing was reloaded: what was in force before still is"
             ));
         }
-        self.machine.say(&format!(
+        self.served.machine.say(&format!(
             "reloaded the configuration {}, and the certificate and authorities that it names",
             file.display()
         ));
         // Not waited for: a key store that is away must not keep the next reload waiting.
-        let (pool, machine) = (self.pool.clone(), self.machine.clone());
+        let (pool, machine) = (self.served.pool.clone(), self.served.machine.clone());
         runtime.spawn(async move {
             if let Err(error) = pool.prepare().await {
                 machine.say_error(&format!("{error}; all else is reloaded"));
@@ -124,7 +123,7 @@ impl Reloader {
             file: file.display().to_string(),
             problems: error.to_string(),
         };
-        let settings = self.pool.read(document).map_err(unusable)?;
+        let settings = self.served.pool.read(document).map_err(unusable)?;
         let fixed = self.fixed(&settings);
         if !fixed.is_empty() {
             return Err(StartError::Configuration {
@@ -134,14 +133,14 @@ impl Reloader {
         }
         let files = Files::of(&settings.tls);
         let terms = self.read_terms(&settings).map_err(StartError::Tls)?;
-        let (in_force, machine) = (self.in_force.clone(), self.machine.clone());
-        let reconfigured = self.pool.reconfigure(document, || {
+        let (in_force, machine) = (self.served.in_force.clone(), self.served.machine.clone());
+        let reconfigured = self.served.pool.reconfigure(document, || {
             in_force.replace(terms);
             machine.set_logs(&settings);
         });
         reconfigured.map_err(unusable)?;
         for warning in &settings.warnings {
-            self.machine.say(&format!("warning: {warning}"));
+            self.served.machine.say(&format!("warning: {warning}"));
         }
         self.settings = settings;
         self.took(files);
@@ -177,16 +176,16 @@ impl Reloader {
         }
         match self.read_terms(&self.settings) {
             Ok(terms) => {
-                let in_force = self.in_force.clone();
-                self.pool.pause(|| in_force.replace(terms));
+                let in_force = self.served.in_force.clone();
+                self.served.pool.pause(|| in_force.replace(terms));
                 let changed = files.changed_from(&self.taken).join(", ");
                 self.took(files);
-                self.machine.say(&format!("reloaded {changed}"));
+                self.served.machine.say(&format!("reloaded {changed}"));
             }
             Err(error) => {
                 let complaint = error.to_string();
                 if self.complaint.as_ref() != Some(&complaint) {
-                    self.machine.say_error(&format!(
+                    self.served.machine.say_error(&format!(
                         "{complaint}; what was in force before still is, until the files can be used"
                     ));
                     self.complaint = Some(complaint);
@@ -200,7 +199,7 @@ impl Reloader {
         let warning = certificate.warning(jiff::Timestamp::now().as_second());
         let terms = Terms::new(settings, certificate)?;
         if let Some(warning) = warning {
-            self.machine.say(&format!("warning: {warning}"));
+            self.served.machine.say(&format!("warning: {warning}"));
         }
         Ok(terms)
     }

@@ -167,6 +167,24 @@ async fn one_record_for_each_request_to_an_authenticated_route() {
 }
 
 #[tokio::test]
+async fn no_path_gives_a_terminal_or_a_reader_of_lines_an_order() {
+    let server = Server::start(Path::new(crate::SEALEDGE), "", &config("{audit: on}"));
+    let mut admin = connect(&server, "admin").await;
+    let path = "/v1/key/describe/%7F%C2%85%C2%9B31m%E2%80%A8%E2%80%AEx%F0%9F%94%91%1B%0A";
+    assert_eq!(admin.call("GET", path, Value::Null).await.status, 400);
+    server.signal("TERM");
+    let (_, output, _) = server.wait();
+    let line = output.trim_end_matches('\n');
+    assert!(
+        line.bytes().all(|byte| (b' '..=b'~').contains(&byte)),
+        "{line:?}"
+    );
+    let record: Value = serde_json::from_str(line).unwrap();
+    let shown = "/v1/key/describe/\u{7f}\u{85}\u{9b}31m\u{2028}\u{202e}x\u{1f511}\u{1b}\n";
+    assert_eq!(record["request"]["path"], shown);
+}
+
+#[tokio::test]
 async fn logs_that_are_off_are_silent() {
     for (log, errors) in [
         ("{error: on, audit: off}", true),

@@ -300,7 +300,7 @@ async fn a_reader_that_takes_nothing_is_closed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_count_as_requests_under_way() {
-    let server = with_limits(&json!({"requests": 2}));
+    let server = with_limits(&json!({"requests": 2, "client_part": 1, "address_part": 1}));
     let mut admin = Client::admin(&server.address).await;
     let stream = read(&server, "audit", false).await;
     assert_eq!(describe(&mut admin, "none").await, 404);

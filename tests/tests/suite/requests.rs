@@ -176,13 +176,14 @@ async fn bodies_may_be_as_long_as_their_route_says() {
             }
         }
     }
-    // A route without a body reads none, however long it is.
+    // A route without a body reads none, however long it is, and then the connection ends.
     let answer = one
         .send("PUT", "/v1/key/create/good", &[], body_of(100_000))
         .await
         .unwrap();
     assert_eq!(answer.message(), "key already exists");
-    assert_untouched(&server, &mut one).await;
+    assert_eq!(answer.connection.as_deref(), Some("close"));
+    assert_untouched(&server, &mut Client::admin(&server.address).await).await;
 }
 
 #[tokio::test]

@@ -96,6 +96,33 @@ async fn requests_wait_for_the_reader_of_the_audit_log_and_none_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_does_not_wait_for_the_reader_of_the_audit_log_without_end() {
+    let (server, pipe) = unread();
+    let (count, stuck) = ask_until_stuck(&server).await;
+    let mut another = connect(&server).await;
+    let answer = another.call("GET", "/v1/status", Value::Null);
+    let answer = tokio::time::timeout(Duration::from_secs(60), answer).await;
+    let answer = answer.expect("it waits without end");
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.retry_after.as_deref(), Some("1"));
+    let why = "the server is busy: nobody reads its audit log on standard output, try again later";
+    assert_eq!(answer.message(), why);
+    assert_eq!(stuck.await.unwrap(), 503);
+    // Once it reads again all goes on, and it has a record of each request but those.
+    let reader = std::thread::spawn(move || {
+        BufReader::new(File::open(pipe).unwrap())
+            .lines()
+            .map_while(Result::ok)
+            .count()
+    });
+    while another.call("GET", "/v1/status", Value::Null).await.status == 503 {}
+    server.signal("TERM");
+    let (code, _, errors) = server.wait();
+    assert_eq!(code, Some(0), "{errors}");
+    assert_eq!(reader.join().unwrap(), count + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_whose_audit_log_is_stuck_ends_when_it_is_told_to() {
     let (server, _) = unread();
     let (_, stuck) = ask_until_stuck(&server).await;
@@ -130,6 +157,9 @@ async fn a_disk_that_is_full_fails_no_request() {
         let answer = client.call("GET", "/v1/status", Value::Null).await;
         assert_eq!(answer.status, 200);
     }
+    // Who watches the figures learns of it.
+    server.wait_for_error("the audit log can't be written");
+    assert_eq!(client.figure("kes_log_error_events").await, 1.0);
     server.signal("TERM");
     let (code, _, errors) = server.wait();
     assert_eq!(code, Some(0));

@@ -42,7 +42,7 @@ async fn wait_for_refusals(server: &Server, reason: &str, count: f64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handshake_that_does_not_go_on_is_ended() {
-    let server = server(&json!({"head": 300}));
+    let server = server(&json!({"head": 1000}));
     let mut silent = TcpStream::connect(&server.address).await.unwrap();
     let mut bytes = [0; 16];
     let read = silent.read(&mut bytes);
@@ -53,7 +53,7 @@ async fn a_handshake_that_does_not_go_on_is_ended() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_that_does_not_come_ends_its_connection() {
-    let server = server(&json!({"head": 300}));
+    let server = server(&json!({"head": 1000}));
     let who = admin();
     let half = VERSION.get(..20).unwrap();
     for sent in ["", half] {
@@ -82,7 +82,7 @@ async fn a_head_that_does_not_come_ends_its_connection() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn http2_without_a_request_is_ended() {
-    let server = server(&json!({"head": 300}));
+    let server = server(&json!({"head": 1000}));
     let who = admin();
     for sent in [0, 10, PREFACE.len()] {
         let mut frames = Frames::connect(&server.address, &who).await;
@@ -164,6 +164,24 @@ async fn a_client_that_reads_no_answer_holds_no_connection() {
     frames.get_version(1).await;
     assert!(!frames.rest().await.contains(&DATA));
     wait_for_refusals(&server, "unread", 2.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_does_not_come_is_answered_and_its_client_is_named() {
+    let config = for_admin("mem: {}") + "api: {/v1/key/encrypt: {timeout: 1500ms}}\n";
+    let server = Server::start(Path::new(crate::SEALEDGE), "", &config);
+    let mut raw = Raw::connect(&server.address, &admin()).await;
+    let path = "/v1/key/encrypt/key";
+    raw.send(format!(
+        "PUT {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{{"
+    ))
+    .await;
+    let answer = raw.answer().await.unwrap();
+    assert_eq!(answer.status, 504);
+    assert_eq!(answer.connection.as_deref(), Some("close"));
+    let who = recorded("admin").identity();
+    let line = format!("the request took too long: {path:?} for {who} at 127.0.0.1");
+    server.wait_for_error(&line);
 }
 
 #[tokio::test(flavor = "multi_thread")]

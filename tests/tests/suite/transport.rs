@@ -370,7 +370,9 @@ async fn the_signal_to_stop_lets_requests_in_flight_end() {
     let (code, _, errors) = ended.await.unwrap();
     assert_eq!(code, Some(0), "{errors}");
     assert!(
-        errors.contains("stopping: finishing 2 connections"),
+        errors.contains(
+            "stopping: finishing 2 connections (a second signal cuts off what is in flight)"
+        ),
         "{errors}"
     );
 }

@@ -23,6 +23,8 @@ struct Seen {
     audit: Vec<String>,
     errors: Vec<String>,
     now: u64,
+    /// How long requests have waited before they are handed in.
+    waited: u64,
 }
 
 #[derive(Clone, Default)]
@@ -142,7 +144,7 @@ impl Stage {
         client.extend_from_slice(b"127.0.0.1");
         let request = Request {
             line: format!("{method} {path}"),
-            arrived: Time::from_nanos(self.host.now()),
+            arrived: Time::from_nanos(self.host.now() - self.host.0.borrow().waited),
             client: Client::from_bytes(client),
             forwarded: Vec::new(),
             audited: false,
@@ -283,6 +285,28 @@ fn a_call_past_its_limit_is_answered_and_its_read_given_up() {
         1,
         "and it is in the audit log once"
     );
+}
+
+#[test]
+fn a_limit_counts_from_when_the_request_came() {
+    let mut stage = Stage::new();
+    stage.host.0.borrow_mut().now = 60_000_000_000;
+    for (waited, left) in [(1, 14), (15, 0), (20, 0)] {
+        stage.host.0.borrow_mut().waited = waited * 1_000_000_000;
+        assert!(
+            stage
+                .start(waited, "PUT", "/v1/key/generate/k", "")
+                .is_none()
+        );
+        let timer = stage.io(&format!("sleep {left}"));
+        let (_, finished) = stage.resume(timer, Outcome::Done).unwrap();
+        assert_eq!(status(finished), 504);
+        // The operator learns which request it was.
+        let errors = &stage.host.0.borrow().errors;
+        let expected =
+            format!("the request took too long: \"/v1/key/generate/k\" for {ADMIN} at 127.0.0.1");
+        assert_eq!(errors.last(), Some(&expected));
+    }
 }
 
 #[test]
