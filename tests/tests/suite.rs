@@ -43,6 +43,8 @@ mod reload;
 mod reload_tls;
 #[path = "suite/requests.rs"]
 mod requests;
+#[path = "suite/sleep.rs"]
+mod sleep;
 #[path = "suite/soak.rs"]
 mod soak;
 #[path = "suite/startup.rs"]

@@ -14,6 +14,9 @@ use crate::server::{self, Server};
 /// How often a server is started.
 const STARTS: usize = 9;
 
+/// After so long without a request a connection is idle, and its memory given back.
+const QUIET: Duration = Duration::from_secs(7);
+
 /// Idle connections: as many as the server allows, but a few for the rest.
 const IDLE: usize = 9_900;
 
@@ -66,11 +69,15 @@ async fn first_dek(address: &str) {
 async fn idle(server: &Server) -> f64 {
     first_dek(server.address()).await;
     let before = server.resident();
+    let request = Work::Generate.request("");
+    let mut answer = Vec::new();
     let mut connections = Vec::with_capacity(IDLE);
     for _ in 0..IDLE {
-        connections.push(load::connect(server.address(), b"http/1.1").await);
+        // Without a request it would be cut off, and some buffers never be used.
+        let mut stream = load::connect(server.address(), b"http/1.1").await;
+        load::ask(&mut stream, &request, &mut answer).await;
+        connections.push(stream);
     }
-    // Allocators give back after a while.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::time::sleep(QUIET).await;
     (server.resident() - before) * 1024.0 / IDLE as f64
 }

@@ -127,6 +127,9 @@ async fn ask(
         types::Body::Whole(body) => admitted.has_body(body.len()),
         types::Body::Later => {}
     }
+    if !matches!(body, types::Body::Later) {
+        connection.activity.has_whole_request();
+    }
     let request = types::Request {
         line: [head.method.as_str(), " ", head.uri.path()].concat(),
         arrived,
