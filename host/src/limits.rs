@@ -10,6 +10,9 @@ pub struct Limits {
     pub head: Duration,
     /// For a connection on which nothing is under way.
     pub idle: Duration,
+    /// For a connection on which nothing is under way until it sleeps, if it can: what HTTP needs of memory
+    /// is given back.
+    pub quiet: Duration,
     /// For a client to read some more of its answer.
     pub send: Duration,
     /// For requests in flight after the signal to stop.
@@ -35,6 +38,7 @@ impl Default for Limits {
         Self {
             head: Duration::from_secs(5),
             idle: Duration::from_secs(90),
+            quiet: Duration::from_secs(5),
             send: Duration::from_secs(30),
             grace: Duration::from_secs(20),
             connections: 10_000,

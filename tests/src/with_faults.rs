@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         match name.as_str() {
             "head" => limits.head = time,
             "idle" => limits.idle = time,
+            "quiet" => limits.quiet = time,
             "send" => limits.send = time,
             "grace" => limits.grace = time,
             "connections" => limits.connections = count,

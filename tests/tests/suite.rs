@@ -47,6 +47,8 @@ mod reload_tls;
 mod requests;
 #[path = "suite/shares.rs"]
 mod shares;
+#[path = "suite/sleep.rs"]
+mod sleep;
 #[path = "suite/soak.rs"]
 mod soak;
 #[path = "suite/startup.rs"]

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use sealedge_benches::Scene;
 
-use crate::client::Client;
+use crate::client::{Client, generate};
 use crate::report::Start;
 use crate::server::{Files, Program, Server};
 
 /// How often a server is started.
 const STARTS: usize = 9;
+
+/// After so long without a request a connection is idle, and its memory given back.
+const QUIET: Duration = Duration::from_secs(7);
 
 /// Idle connections: as many as the server allows, but a few for the rest.
 const IDLE: usize = 9_900;
@@ -44,9 +47,11 @@ async fn idle(server: &Server, client: &Client) -> f64 {
     let before = server.resident();
     let mut connections = Vec::with_capacity(IDLE);
     for _ in 0..IDLE {
-        connections.push(client.connect(&server.address).await.unwrap());
+        // Without a request it would be cut off, and some buffers never be used.
+        let mut connection = client.connect(&server.address).await.unwrap();
+        generate(&mut connection, "bench-0").await;
+        connections.push(connection);
     }
-    // Allocators give back after a while.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::time::sleep(QUIET).await;
     (server.resident() - before) / IDLE as f64
 }

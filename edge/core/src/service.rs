@@ -185,7 +185,7 @@ impl<P: Platform> Service<P> {
                     Err(Error::TimedOut {
                         path: seen.path.to_string(),
                         client: seen.caller.as_ref().ok().copied(),
-                        ip: seen.ip.to_owned(),
+                        ip: seen.client.ip().to_owned(),
                     })
                 })
             }

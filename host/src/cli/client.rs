@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use sealedge_core::identity::Identity;
+use sealedge_core::route::LONGEST_BODY;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::Agent;
@@ -236,9 +237,13 @@ impl Success {
 }
 
 fn encode(body: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, Error> {
-    serde_json::to_vec(body)
+    let body = serde_json::to_vec(body)
         .map(Zeroizing::new)
-        .map_err(Error::Encode)
+        .map_err(Error::Encode)?;
+    if body.len() > LONGEST_BODY {
+        return Err(Error::LongRequest);
+    }
+    Ok(body)
 }
 
 fn tls(certificate: &ClientCertificate, trust: Trust) -> Result<TlsConfig, Error> {

@@ -9,6 +9,8 @@ use ureq::http::Uri;
 /// The variables that name the servers; the first one set wins.
 pub const SERVER: [&str; 3] = ["MINIO_KES_SERVER", "KES_SERVER", "MINIO_KMS_KES_ENDPOINT"];
 const DEFAULT: &str = "127.0.0.1:7373";
+/// Where a server listens if nothing else is said.
+const DEFAULT_PORT: u16 = 7373;
 
 /// The first of `variables` that is set and not empty, with its name.
 pub fn first_set(
@@ -102,8 +104,11 @@ fn endpoint(text: &str) -> Result<Endpoint, NotAnEndpoint> {
         text: text.to_owned(),
         problem,
     };
-    let (scheme, rest) = text.split_once("://").unwrap_or(("https", text));
-    if !scheme.eq_ignore_ascii_case("https") {
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (Some(scheme), rest),
+        None => (None, text),
+    };
+    if scheme.is_some_and(|scheme| !scheme.eq_ignore_ascii_case("https")) {
         return Err(refuse(EndpointProblem::Scheme));
     }
     let uri: Uri = format!("https://{rest}")
@@ -118,7 +123,12 @@ fn endpoint(text: &str) -> Result<Endpoint, NotAnEndpoint> {
     if authority.host().is_empty() || !host_only && authority.port_u16().is_none() {
         return Err(refuse(EndpointProblem::Syntax));
     }
-    Ok(Endpoint(format!("https://{authority}")))
+    // A URL without a port has that of its scheme, as for MinIO, which reads the same variable.
+    Ok(Endpoint(if host_only && scheme.is_none() {
+        format!("https://{authority}:{DEFAULT_PORT}")
+    } else {
+        format!("https://{authority}")
+    }))
 }
 
 #[cfg(test)]
@@ -152,12 +162,25 @@ mod tests {
             ("KES_SERVER", "b:1, https://[::1]:2"),
             ("MINIO_KES_SERVER", "a"),
         ];
-        assert_eq!(given(&all).unwrap(), ["https://a"]);
+        assert_eq!(given(&all).unwrap(), ["https://a:7373"]);
         assert_eq!(
             given(&all[..2]).unwrap(),
             ["https://b:1", "https://[::1]:2"]
         );
         assert_eq!(given(&all[..1]).unwrap(), ["https://c"]);
+    }
+
+    #[test]
+    fn a_name_without_a_port_has_the_server_s_and_a_url_that_of_its_scheme() {
+        for (text, server) in [
+            ("a", "https://a:7373"),
+            ("[::1]", "https://[::1]:7373"),
+            ("a:443", "https://a:443"),
+            ("https://a", "https://a"),
+            ("HTTPS://a:1", "https://a:1"),
+        ] {
+            assert_eq!(endpoint(text).unwrap().to_string(), server);
+        }
     }
 
     #[test]
@@ -185,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_segment_stays_one() {
-        let server = endpoint("a").unwrap();
+        let server = endpoint("https://a").unwrap();
         assert_eq!(
             server.url("/v1/key/list/", "*"),
             "https://a/v1/key/list/%2A"

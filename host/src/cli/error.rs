@@ -16,6 +16,15 @@ use crate::private_key::PrivateKeyError;
 /// Why a command failed. Its text says what happened, [`Error::hint`] what to do. Neither has a secret in it.
 #[derive(Debug)]
 pub enum Error {
+    /// The arguments don't go together, which clap can't know.
+    Usage(clap::Error),
+    /// Some of several things could not be done: each one's reason, in their order.
+    Several(Vec<Error>),
+    /// Nothing was done for this name: the error before it would come again.
+    NotTried {
+        /// The name of the key.
+        name: String,
+    },
     /// No variable says who we are.
     NoCredential,
     /// A key file without a certificate file, or the reverse.
@@ -91,6 +100,18 @@ pub enum Error {
     Random,
     /// Standard input could not be read.
     Input(io::Error),
+    /// There is nothing on standard input.
+    NoInput {
+        /// What should be there.
+        what: &'static str,
+    },
+    /// What is on standard input is no text.
+    BinaryInput {
+        /// What it should be.
+        what: &'static str,
+    },
+    /// A request would be longer than servers take.
+    LongRequest,
     /// Standard output could not be written.
     Output(io::Error),
 }
@@ -126,6 +147,15 @@ impl Error {
     pub const fn status(&self) -> Option<u16> {
         match self {
             Self::Answer(answer) => Some(answer.status),
+            _ => None,
+        }
+    }
+
+    /// The key, policy or identity that it is about.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Answer(answer) => answer.subject.as_deref(),
+            Self::NotTried { name } => Some(name),
             _ => None,
         }
     }
@@ -173,6 +203,10 @@ impl Error {
             Self::Unreachable(faults) => return faults.last().and_then(|(_, fault)| fault.hint()),
             Self::Answer(answer) => return answer.hint(),
             Self::Protocol { server, .. } => format!("is {server} a sealedge or KES server?"),
+            Self::NoInput { what: "message" } => {
+                "an empty message can be given as an argument: ''".to_owned()
+            }
+            Self::BinaryInput { .. } => "give it in base64, as `base64 FILE` prints it".to_owned(),
             Self::NotBase64 { .. } => {
                 "base64 with the alphabet `A-Za-z0-9+/` and `=` at the end is needed".to_owned()
             }
@@ -218,6 +252,14 @@ impl Answer {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Usage(reason) => reason.fmt(f),
+            Self::Several(errors) => {
+                for (at, error) in errors.iter().enumerate() {
+                    write!(f, "{}{error}", if at == 0 { "" } else { "\n" })?;
+                }
+                Ok(())
+            }
+            Self::NotTried { name } => write!(f, "`{name}`: not tried"),
             Self::NoCredential => {
                 f.write_str("nothing says who you are: neither an API key nor a certificate is set")
             }
@@ -279,6 +321,11 @@ impl fmt::Display for Error {
             Self::NotBase64 { what } => write!(f, "the {what} is not base64"),
             Self::Random => f.write_str("the operating system gives no random bytes"),
             Self::Input(reason) => write!(f, "cannot read standard input: {reason}"),
+            Self::NoInput { what } => {
+                write!(f, "standard input is empty: the {what} should be there")
+            }
+            Self::BinaryInput { what } => write!(f, "the {what} on standard input is binary"),
+            Self::LongRequest => f.write_str("the request would be longer than 1 MiB"),
             Self::Output(reason) => write!(f, "cannot write standard output: {reason}"),
         }
     }

@@ -1,6 +1,5 @@
 //! `sealedge identity …`.
 
-use std::io::{Read, stdin};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,7 +19,7 @@ use super::credential::{ask_password, read};
 use super::error::Error;
 use super::output::{Output, created, fields};
 use super::protocol::{Identities, IdentityInfo};
-use super::{Common, files};
+use super::{Common, files, input};
 use crate::private_key;
 
 /// Make identities and show what is known of them
@@ -31,8 +30,6 @@ use crate::private_key;
     override_usage = "sealedge identity [OPTIONS] <COMMAND>\n       sealedge identity [OPTIONS] <API_KEY|FILE>"
 )]
 pub struct Arguments {
-    #[command(flatten)]
-    pub common: Common,
     #[command(subcommand)]
     verb: Option<Verb>,
     /// The same as `identity of`
@@ -106,12 +103,12 @@ enum Algorithm {
     Ecdsa,
 }
 
-pub fn run(arguments: &Arguments) -> Result<(), Error> {
-    let common = arguments.common;
+pub fn run(arguments: &Arguments, common: Common) -> Result<(), Error> {
     match (&arguments.verb, &arguments.of) {
         (Some(_), Some(_)) => {
             let message = "no command can follow an API key or a file\n";
-            clap::Error::raw(ErrorKind::ArgumentConflict, message).exit()
+            let error = clap::Error::raw(ErrorKind::ArgumentConflict, message);
+            Err(Error::Usage(error))
         }
         (Some(Verb::New(new)), _) => new.run(common),
         (Some(Verb::Of { of }), _) | (None, Some(of)) => {
@@ -138,14 +135,8 @@ fn identity_of(of: &str) -> Result<Identity, Error> {
     if is_api_key(of) {
         return of_api_key("the argument", of);
     }
-    let (source, content) = if of == "-" {
-        // More than any certificate chain; the limit keeps a wrong stream out of memory.
-        let mut content = Zeroizing::new(Vec::new());
-        stdin()
-            .take(1 << 20)
-            .read_to_end(&mut content)
-            .map_err(Error::Input)?;
-        ("standard input", content)
+    let (source, content) = if of == input::STANDARD {
+        ("standard input", input::read("API key or certificate")?)
     } else {
         (of, read(Path::new(of))?)
     };

@@ -1,24 +1,21 @@
 //! `sealedge key …` and `sealedge ls`.
 
-use std::io::{IsTerminal, Read, stdin};
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::builder::PossibleValuesParser;
+use clap::error::ErrorKind;
 use clap::{Args, Subcommand};
 use zeroize::Zeroizing;
 
-use super::Common;
 use super::client::Client;
 use super::error::Error;
 use super::output::{Output, created, fields};
 use super::protocol::{Ciphertext, Decrypt, Dek, Encrypt, Generate, Import, Key, Names, Plaintext};
+use super::{Common, input};
 
 /// Create, list, use and delete keys
 #[derive(Args)]
 pub struct Arguments {
-    #[command(flatten)]
-    pub common: Common,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -35,9 +32,10 @@ enum Verb {
     Import {
         /// The name of the new key
         name: String,
-        /// The key: 32 bytes in base64; better give it on standard input, where other users and
+        /// The key: 32 bytes in base64; better give it on standard input (-), where other users and
         /// the shell's history do not see it
-        key: Option<String>,
+        #[arg(default_value = input::STANDARD)]
+        key: String,
         /// What the key encrypts with
         #[arg(long, default_value = "AES256", value_parser = PossibleValuesParser::new(["AES256", "ChaCha20"]))]
         cipher: String,
@@ -59,25 +57,25 @@ enum Verb {
     Encrypt {
         /// The name of the key
         name: String,
-        /// The text to encrypt
+        /// The text to encrypt, or - for standard input: all its bytes, a line's end too
         message: String,
-        /// What the ciphertext is bound to, in base64; needed again to decrypt
+        /// What the ciphertext is bound to, in base64 (or -); needed again to decrypt
         context: Option<String>,
     },
     /// Decrypt a ciphertext; prints the plaintext in base64
     Decrypt {
         /// The name of the key
         name: String,
-        /// The ciphertext in base64
+        /// The ciphertext in base64, or - for standard input: base64, or JSON as encrypt and dek print it
         ciphertext: String,
-        /// The context given to encrypt, in base64
+        /// The context given to encrypt, in base64 (or -)
         context: Option<String>,
     },
     /// Make a data encryption key (DEK); prints it in plain and encrypted under the key, in base64
     Dek {
         /// The name of the key
         name: String,
-        /// What the ciphertext is bound to, in base64; needed again to decrypt
+        /// What the ciphertext is bound to, in base64 (or -); needed again to decrypt
         context: Option<String>,
     },
 }
@@ -93,31 +91,22 @@ struct Pattern {
 #[derive(Args)]
 pub struct TopLevelList {
     #[command(flatten)]
-    pub common: Common,
-    #[command(flatten)]
     pattern: Pattern,
 }
 
 impl TopLevelList {
-    pub fn run(&self) -> Result<(), Error> {
-        list(
-            &Client::from_environment(self.common.insecure)?,
-            self.common,
-            &self.pattern,
-        )
+    pub fn run(&self, common: Common) -> Result<(), Error> {
+        let client = Client::from_environment(common.insecure)?;
+        list(&client, common, &self.pattern)
     }
 }
 
-pub fn run(arguments: &Arguments) -> Result<(), Error> {
-    let common = arguments.common;
+pub fn run(arguments: &Arguments, common: Common) -> Result<(), Error> {
     let client = Client::from_environment(common.insecure)?;
     match &arguments.verb {
         Verb::Create { names } => each(names, |name| client.put("/v1/key/create/", name)),
         Verb::Import { name, key, cipher } => {
-            let key = key
-                .clone()
-                .map_or_else(key_from_input, |key| Ok(Zeroizing::new(key)))?;
-            let key = checked_base64("key", key.trim())?;
+            let key = &input::base64("key", key.trim())?;
             client
                 .send("/v1/key/import/", name, &Import { key, cipher })
                 .map_err(|error| error.about(name))
@@ -130,10 +119,16 @@ pub fn run(arguments: &Arguments) -> Result<(), Error> {
             message,
             context,
         } => {
-            let plaintext = Zeroizing::new(STANDARD.encode(message));
+            check_one_input(message, context.as_deref())?;
+            let plaintext = Zeroizing::new(if message == input::STANDARD {
+                STANDARD.encode(&*input::read("message")?)
+            } else {
+                STANDARD.encode(message)
+            });
+            let context = read_context(context.as_deref())?;
             let body = Encrypt {
                 plaintext: &plaintext,
-                context: checked_context(context.as_deref())?,
+                context: context.as_deref().map(String::as_str),
             };
             let answer = client
                 .ask("/v1/key/encrypt/", name, &body)
@@ -147,10 +142,12 @@ pub fn run(arguments: &Arguments) -> Result<(), Error> {
             ciphertext,
             context,
         } => {
-            let ciphertext = checked_base64("ciphertext", ciphertext)?;
+            check_one_input(ciphertext, context.as_deref())?;
+            let ciphertext = input::ciphertext(ciphertext)?;
+            let context = read_context(context.as_deref())?;
             let body = Decrypt {
-                ciphertext,
-                context: checked_context(context.as_deref())?,
+                ciphertext: &ciphertext,
+                context: context.as_deref().map(String::as_str),
             };
             let answer = client
                 .ask("/v1/key/decrypt/", name, &body)
@@ -158,8 +155,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Error> {
             Output::of_data(common).show(&answer, plaintext_fields)
         }
         Verb::Dek { name, context } => {
+            let context = read_context(context.as_deref())?;
             let body = Generate {
-                context: checked_context(context.as_deref())?,
+                context: context.as_deref().map(String::as_str),
             };
             let answer = client
                 .ask("/v1/key/generate/", name, &body)
@@ -174,10 +172,26 @@ pub fn run(arguments: &Arguments) -> Result<(), Error> {
     }
 }
 
+/// Does it for each name, also after the server has refused one. An error that each of the others would
+/// meet, such as a server that is not there, ends it.
 fn each(names: &[String], act: impl Fn(&str) -> Result<(), Error>) -> Result<(), Error> {
-    names
-        .iter()
-        .try_for_each(|name| act(name).map_err(|error| error.about(name)))
+    let mut errors = Vec::new();
+    let mut names = names.iter();
+    for name in names.by_ref() {
+        match act(name).map_err(|error| error.about(name)) {
+            Ok(()) => {}
+            Err(error @ Error::Answer(_)) => errors.push(error),
+            Err(error) => {
+                errors.push(error);
+                break;
+            }
+        }
+    }
+    errors.extend(names.cloned().map(|name| Error::NotTried { name }));
+    match errors.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Several(errors)),
+    }
 }
 
 fn info(client: &Client, common: Common, name: &str) -> Result<(), Error> {
@@ -200,31 +214,22 @@ fn list(client: &Client, common: Common, Pattern { pattern }: &Pattern) -> Resul
     Output::new(common).show_names(|show| client.list::<Names>("/v1/key/list/", pattern, show))
 }
 
-fn key_from_input() -> Result<Zeroizing<String>, Error> {
-    if stdin().is_terminal() {
-        eprintln!("Type the key in base64, then Enter and Ctrl-D:");
+/// Refuses two arguments that stand for the one standard input.
+fn check_one_input(argument: &str, context: Option<&str>) -> Result<(), Error> {
+    if argument == input::STANDARD && context == Some(input::STANDARD) {
+        let message = "only one argument can be on standard input (-)\n";
+        return Err(Error::Usage(clap::Error::raw(
+            ErrorKind::ArgumentConflict,
+            message,
+        )));
     }
-    // A key of 32 bytes has 44 characters; the limit keeps a wrong file out of memory.
-    let mut text = Zeroizing::new(String::with_capacity(4096));
-    stdin()
-        .take(4096)
-        .read_to_string(&mut text)
-        .map_err(Error::Input)?;
-    Ok(text)
+    Ok(())
 }
 
-fn checked_context(context: Option<&str>) -> Result<Option<&str>, Error> {
+fn read_context(context: Option<&str>) -> Result<Option<Zeroizing<String>>, Error> {
     context
-        .map(|text| checked_base64("context", text))
+        .map(|argument| input::base64("context", argument))
         .transpose()
-}
-
-/// The text, if it is base64: the server would only say that the request is invalid.
-fn checked_base64<'a>(what: &'static str, text: &'a str) -> Result<&'a str, Error> {
-    match STANDARD.decode(text).map(Zeroizing::new) {
-        Ok(_) => Ok(text),
-        Err(_) => Err(Error::NotBase64 { what }),
-    }
 }
 
 /// The plaintext in base64, and as text if it is text.
@@ -257,19 +262,5 @@ mod tests {
         assert_eq!(shown(b"\x1b[2J"), "plaintext  G1sySg==\n");
         assert_eq!(shown(&[0xff, 0xfe]), "plaintext  //4=\n");
         assert_eq!(shown(b""), "plaintext  \n");
-    }
-
-    #[test]
-    fn only_padded_standard_base64_is_taken() {
-        assert!(checked_base64("key", "SGVsbG8=").is_ok());
-        for bad in ["SGVsbG8", "SGVs bG8=", "_-==", "\u{e4}"] {
-            assert!(
-                matches!(
-                    checked_base64("key", bad),
-                    Err(Error::NotBase64 { what: "key" })
-                ),
-                "{bad}"
-            );
-        }
     }
 }

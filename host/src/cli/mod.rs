@@ -13,12 +13,14 @@ mod error;
 mod fault;
 mod files;
 mod identity;
+mod input;
 mod key;
 mod output;
 mod policy;
 mod protocol;
 pub mod server;
 mod status;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -31,6 +33,8 @@ use error::Error;
 #[derive(Parser)]
 #[command(name = "sealedge", bin_name = "sealedge", version, arg_required_else_help = true, after_help = ENVIRONMENT)]
 struct Arguments {
+    #[command(flatten)]
+    common: Common,
     #[command(subcommand)]
     command: Command,
 }
@@ -38,6 +42,7 @@ struct Arguments {
 const ENVIRONMENT: &str = "\
 Environment (the first one set wins):
   server       MINIO_KES_SERVER, KES_SERVER, MINIO_KMS_KES_ENDPOINT
+               `host:port`, or `host` for port 7373, or `https://host`, which has port 443
                (several separated by commas are tried in order; default 127.0.0.1:7373)
   API key      MINIO_KES_API_KEY, KES_API_KEY, MINIO_KMS_KES_API_KEY
   or files     MINIO_KES_KEY_FILE, KES_CLIENT_KEY, MINIO_KES_CLIENT_KEY
@@ -58,10 +63,10 @@ enum Command {
 
 const COMMON: &str = "Common options";
 
-/// Options of every command that talks to a server.
+/// Options that every command takes, before and after its name.
 #[derive(Args, Clone, Copy)]
 struct Common {
-    /// Do not verify the server's certificate
+    /// As a client, do not verify the server's certificate
     #[arg(short = 'k', long, global = true, help_heading = COMMON)]
     insecure: bool,
 
@@ -82,15 +87,18 @@ pub fn main(parts: Parts) -> ExitCode {
         eprintln!("error: can't turn core dumps off, which would hold keys: {reason}");
         return ExitCode::FAILURE;
     }
-    let command = Arguments::parse().command;
-    let (result, common) = match command {
+    let Arguments { common, command } = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage::report(&error, usage::wants_json(std::env::args_os())),
+    };
+    let result = match command {
         Command::Server(it) => return crate::server::run(&it, parts),
-        Command::Key(it) => (key::run(&it), Some(it.common)),
-        Command::Policy(it) => (policy::run(&it), Some(it.common)),
-        Command::Identity(it) => (identity::run(&it), Some(it.common)),
-        Command::Ls(it) => (it.run(), Some(it.common)),
-        Command::Status(it) => (status::run(&it), Some(it.common)),
-        Command::Completions(it) => (completions::run::<Arguments>(&it), None),
+        Command::Key(it) => key::run(&it, common),
+        Command::Policy(it) => policy::run(&it, common),
+        Command::Identity(it) => identity::run(&it, common),
+        Command::Ls(it) => it.run(common),
+        Command::Status(it) => status::run(&it, common),
+        Command::Completions(it) => completions::run::<Arguments>(&it),
         // A new subcommand is one variant above and one line here.
     };
     match result {
@@ -99,12 +107,9 @@ pub fn main(parts: Parts) -> ExitCode {
         Err(Error::Output(reason)) if reason.kind() == std::io::ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS
         }
+        Err(Error::Usage(error)) => usage::report(&error, common.json),
         Err(error) => {
-            output::report(
-                &error,
-                common.is_some_and(|it| it.json),
-                common.map_or(ColorChoice::Auto, |it| it.color),
-            );
+            output::report(&error, common);
             ExitCode::FAILURE
         }
     }
@@ -121,18 +126,17 @@ mod tests {
     }
 
     #[test]
-    fn common_options_stand_before_and_after_the_verb() {
+    fn common_options_stand_anywhere() {
         for line in [
-            "sealedge key ls -k --json",
-            "sealedge key -k --json ls",
-            "sealedge ls -k --json",
+            "sealedge -k --json --color never key ls",
+            "sealedge key -k --json --color never ls",
+            "sealedge key ls -k --json --color never",
+            "sealedge -k ls --json --color=never",
         ] {
-            let common = match Arguments::try_parse_from(line.split(' ')).map(|it| it.command) {
-                Ok(Command::Key(it)) => it.common,
-                Ok(Command::Ls(it)) => it.common,
-                _ => panic!("{line}"),
-            };
+            let common = Arguments::try_parse_from(line.split(' ')).map(|it| it.common);
+            let Ok(common) = common else { panic!("{line}") };
             assert!(common.insecure && common.json, "{line}");
+            assert_eq!(common.color, ColorChoice::Never, "{line}");
         }
     }
 }

@@ -10,8 +10,9 @@
 //! | `key create`, `key import`, `key rm` | nothing |
 //! | `identity of` | `{identity}` |
 //! | `identity new` | `{api_key, identity}`, or `{key, cert, identity}` with the names of the files |
-//! | `status` | the answer of the server, and `{server, commit, latency}` (milliseconds), with `--api` also `{api}` |
-//! | any error, on standard error | `{message, status?, hint?}`, with the HTTP status if the server refused |
+//! | `status` | the answer of the server, and `{server, commit, latency}`, with `--api` also `{api}`; `latency` is in nanoseconds as `keystore_latency` is |
+//! | `server`, `completions` | what they print without it |
+//! | any error, on standard error | `{message, name?, status?, hint?}`: the key, policy or identity that it is about, and the HTTP status if the server refused; `key create` and `key rm` print such a line for each name that was not done |
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write, stderr, stdout};
@@ -136,42 +137,80 @@ pub fn created(created: &Created) -> impl Iterator<Item = (&'static str, String)
         .chain(by.map(|by| ("by", by)))
 }
 
-/// Prints an error and what to do about it to standard error.
-pub fn report(error: &Error, json: bool, color: ColorChoice) {
-    let text = if json {
-        report_json(error)
+/// Prints an error and what to do about it to standard error. Several are printed one after the other.
+pub fn report(error: &Error, common: Common) {
+    let errors = match error {
+        Error::Several(errors) => errors.as_slice(),
+        error => std::slice::from_ref(error),
+    };
+    let reports: Vec<_> = errors.iter().map(Report::of).collect();
+    let text: String = if common.json {
+        reports.iter().map(Report::to_line).collect()
     } else {
-        report_text(error)
+        reports_text(&reports)
     };
     // Where standard error is closed, nobody can be told.
-    let _ = AutoStream::new(stderr(), choice(color)).write_all(text.as_bytes());
+    let _ = AutoStream::new(stderr(), choice(common.color)).write_all(text.as_bytes());
 }
 
-fn report_json(error: &Error) -> String {
-    #[derive(Serialize)]
-    struct Report {
-        message: String,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        status: Option<u16>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        hint: Option<String>,
+/// What is printed of an error.
+#[derive(Serialize)]
+pub struct Report<'a> {
+    message: String,
+    /// The key, policy or identity that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    /// The HTTP status, if the server refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+impl<'a> Report<'a> {
+    fn of(error: &'a Error) -> Self {
+        Self {
+            message: error.to_string(),
+            name: error.name(),
+            status: error.status(),
+            hint: error.hint(),
+        }
     }
-    let report = Report {
-        message: error.to_string().replace('\n', "; "),
-        status: error.status(),
-        hint: error.hint().map(|hint| hint.replace('\n', " ")),
-    };
-    serde_json::to_string(&report).unwrap_or_default() + "\n"
+
+    /// Of arguments that are wrong.
+    pub fn of_usage(message: String, hint: Option<String>) -> Self {
+        Self {
+            message,
+            name: None,
+            status: None,
+            hint,
+        }
+    }
+
+    /// One line of JSON.
+    pub fn to_line(&self) -> String {
+        let in_one_line = Self {
+            message: self.message.replace('\n', "; "),
+            hint: self.hint.as_ref().map(|hint| hint.replace('\n', " ")),
+            ..*self
+        };
+        serde_json::to_string(&in_one_line).unwrap_or_default() + "\n"
+    }
 }
 
-fn report_text(error: &Error) -> String {
-    let indented = |text: &str, by: &str| text.replace('\n', &format!("\n{by}"));
-    let mut text = format!(
-        "{ERROR}error:{ERROR:#} {}\n",
-        indented(&error.to_string(), "       ")
-    );
-    if let Some(hint) = error.hint() {
-        let _ = writeln!(text, "{HINT}hint:{HINT:#}  {}", indented(&hint, "       "));
+/// For people: what is to be done about several errors alike is said once.
+fn reports_text(reports: &[Report<'_>]) -> String {
+    let indented = |text: &str| text.replace('\n', "\n       ");
+    let mut text = String::new();
+    let mut next = reports.iter().skip(1);
+    for Report { message, hint, .. } in reports {
+        let message = indented(message);
+        let _ = writeln!(text, "{ERROR}error:{ERROR:#} {message}");
+        let is_said_later = next.next().is_some_and(|next| next.hint == *hint);
+        if let Some(hint) = hint.as_deref().filter(|_| !is_said_later) {
+            let hint = indented(hint);
+            let _ = writeln!(text, "{HINT}hint:{HINT:#}  {hint}");
+        }
     }
     text
 }
@@ -238,7 +277,7 @@ mod tests {
     fn a_refusal_names_who_was_refused_and_what() {
         let identity = "ab".repeat(32);
         assert_eq!(
-            plain(&report_text(&forbidden())),
+            plain(&reports_text(&[Report::of(&forbidden())])),
             format!(
                 "error: `k1`: not authorized: insufficient permissions\n\
                  hint:  you are the identity {identity};\n       \
@@ -248,14 +287,27 @@ mod tests {
     }
 
     #[test]
+    fn what_to_do_about_errors_alike_is_said_once() {
+        let errors = [forbidden(), forbidden(), Error::Random];
+        let text = reports_text(&errors.each_ref().map(Report::of));
+        assert_eq!(text.matches("error:").count(), 3);
+        assert_eq!(text.matches("hint:").count(), 1);
+    }
+
+    #[test]
     fn a_json_report_has_message_and_status() {
-        let report: serde_json::Value = serde_json::from_str(&report_json(&forbidden())).unwrap();
+        let report: serde_json::Value =
+            serde_json::from_str(&Report::of(&forbidden()).to_line()).unwrap();
         assert_eq!(
             report["message"],
             "`k1`: not authorized: insufficient permissions"
         );
-        assert_eq!(report["status"], 403);
-        let report: serde_json::Value = serde_json::from_str(&report_json(&Error::Random)).unwrap();
+        assert_eq!(
+            (&report["name"], &report["status"]),
+            (&"k1".into(), &403.into())
+        );
+        let report: serde_json::Value =
+            serde_json::from_str(&Report::of(&Error::Random).to_line()).unwrap();
         assert_eq!(report.get("status"), None);
     }
 }

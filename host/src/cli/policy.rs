@@ -11,8 +11,6 @@ use super::protocol::{Names, Policy, PolicyInfo};
 /// Show policies
 #[derive(Args)]
 pub struct Arguments {
-    #[command(flatten)]
-    pub common: Common,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -37,9 +35,9 @@ enum Verb {
     },
 }
 
-pub fn run(arguments: &Arguments) -> Result<(), Error> {
-    let client = Client::from_environment(arguments.common.insecure)?;
-    let output = Output::new(arguments.common);
+pub fn run(arguments: &Arguments, common: Common) -> Result<(), Error> {
+    let client = Client::from_environment(common.insecure)?;
+    let output = Output::new(common);
     match &arguments.verb {
         Verb::Info { name } => {
             let (policy, _) = client

@@ -12,10 +12,12 @@ use super::output::{Output, fields, printable};
 use super::protocol::{Route, Status, Version};
 
 /// Show how a server is doing
+///
+/// With --json: the fields of the KES protocol, and `server`, `commit`, `latency` and with --api `api`. Times are
+/// in nanoseconds (`latency`, from here to the server and back, and `keystore_latency`), but for `uptime`, and
+/// `timeout` in `api`, which are in seconds. Sizes are in bytes.
 #[derive(Args)]
 pub struct Arguments {
-    #[command(flatten)]
-    pub common: Common,
     /// Leave out CPUs and memory
     #[arg(short, long)]
     short: bool,
@@ -29,16 +31,16 @@ pub struct Arguments {
 struct Report {
     server: String,
     commit: String,
-    /// From the client to the server and back, in milliseconds.
-    latency: f64,
+    /// From the client to the server and back, in nanoseconds as the key store's.
+    latency: u64,
     #[serde(flatten)]
     status: Status,
     #[serde(skip_serializing_if = "Option::is_none")]
     api: Option<Vec<Route>>,
 }
 
-pub fn run(arguments: &Arguments) -> Result<(), Error> {
-    let client = Client::from_environment(arguments.common.insecure)?;
+pub fn run(arguments: &Arguments, common: Common) -> Result<(), Error> {
+    let client = Client::from_environment(common.insecure)?;
     // The first call connects; the second is one round trip that asks no key store.
     let (status, _) = client.get("/v1/status", "")?;
     let start = Instant::now();
@@ -53,11 +55,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Error> {
     let report = Report {
         server: server.to_string(),
         commit,
-        latency: milliseconds(latency),
+        latency: u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX),
         status,
         api,
     };
-    Output::new(arguments.common).show(&report, |report| text(report, arguments.short))
+    Output::new(common).show(&report, |report| text(report, arguments.short))
 }
 
 fn text(report: &Report, short: bool) -> String {
@@ -72,7 +74,7 @@ fn text(report: &Report, short: bool) -> String {
         ("server", server.clone()),
         ("version", version(&status.version, commit)),
         ("up", up(status.uptime)),
-        ("latency", format!("{latency:.1} ms")),
+        ("latency", milliseconds(*latency)),
         ("key store", key_store(status)),
     ];
     if !short {
@@ -104,10 +106,7 @@ fn key_store(status: &Status) -> String {
     match status.keystore_latency {
         _ if status.keystore_unreachable => "not reachable".to_owned(),
         _ if status.keystore_unavailable => "not available".to_owned(),
-        Some(latency) => {
-            let latency = milliseconds(Duration::from_nanos(latency));
-            format!("{latency:.1} ms")
-        }
+        Some(latency) => milliseconds(latency),
         None => "ok".to_owned(),
     }
 }
@@ -131,9 +130,10 @@ fn up(seconds: u64) -> String {
     }
 }
 
-/// To the microsecond.
-fn milliseconds(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1e6).round() / 1e3
+/// Of nanoseconds.
+fn milliseconds(nanoseconds: u64) -> String {
+    let seconds = Duration::from_nanos(nanoseconds).as_secs_f64();
+    format!("{:.1} ms", seconds * 1e3)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
@@ -172,7 +172,7 @@ mod tests {
         Report {
             server: "https://127.0.0.1:7373".to_owned(),
             commit: String::new(),
-            latency: 1.23,
+            latency: 1_230_000,
             status: serde_json::from_str(json).unwrap(),
             api: None,
         }
@@ -203,6 +203,8 @@ mod tests {
         let value = serde_json::to_value(report(STATUS)).unwrap();
         assert_eq!(value["server"], "https://127.0.0.1:7373");
         assert_eq!(value["uptime"], 93784);
+        assert_eq!(value["latency"], 1_230_000);
+        assert_eq!(value["keystore_latency"], 1_260_000);
         assert_eq!(value.get("keystore_unreachable"), None);
         assert_eq!(value.get("api"), None);
     }

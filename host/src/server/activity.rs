@@ -31,6 +31,8 @@ pub struct Activity {
 pub enum Overdue {
     /// To send the head of a request.
     Head,
+    /// To begin anything, for long enough that it may sleep.
+    Quiet,
     /// To begin anything.
     Idle,
     /// To read its answer.
@@ -50,6 +52,8 @@ struct State {
     next_piece: u64,
     /// The head of a request is on its way.
     head: bool,
+    /// All of the last request has been read.
+    is_whole: bool,
     /// The connection should end.
     closing: bool,
     /// When one of these changed.
@@ -70,6 +74,7 @@ impl Activity {
                 unread: BTreeSet::new(),
                 next_piece: 0,
                 head: true,
+                is_whole: false,
                 closing: false,
                 since: Instant::now(),
                 blocked: None,
@@ -81,6 +86,7 @@ impl Activity {
     pub fn begin(self: &Arc<Self>) -> Underway {
         let mut state = self.state();
         state.head = false;
+        state.is_whole = false;
         state.requests += 1;
         Underway {
             on: self.clone(),
@@ -110,20 +116,36 @@ impl Activity {
         state.since = Instant::now();
     }
 
+    /// All of the request has been read. Only then may the connection sleep: whoever reads on must know
+    /// that the next head begins there.
+    pub fn has_whole_request(&self) {
+        self.state().is_whole = true;
+    }
+
     /// Waits until the connection is overdue. To be polled whenever something happens on it.
     pub async fn overdue(&self) -> Overdue {
+        self.wait_overdue(false).await
+    }
+
+    /// The same while it is asleep. It is then to be woken, and does not sleep again: it ends.
+    pub async fn overdue_asleep(&self) {
+        self.wait_overdue(true).await;
+        self.state().is_whole = false;
+    }
+
+    async fn wait_overdue(&self, is_asleep: bool) -> Overdue {
         let mut timer = pin!(sleep(self.limits.head));
         poll_fn(|cx| {
             loop {
                 // Most requests begin and end without a change of the timer.
-                if let Some((at, _)) = self.deadline()
+                if let Some((at, _)) = self.deadline(is_asleep)
                     && at < timer.deadline()
                 {
                     timer.as_mut().reset(at);
                 }
                 ready!(timer.as_mut().poll(cx));
                 let now = Instant::now();
-                match self.deadline() {
+                match self.deadline(is_asleep) {
                     Some((at, overdue)) if at <= now => return Poll::Ready(overdue),
                     Some((at, _)) => timer.as_mut().reset(at),
                     // Some more of an answer may come without this being polled.
@@ -136,7 +158,7 @@ impl Activity {
 
     /// When the connection is overdue if nothing happens until then, and with what; `None` while it is
     /// the service that is waited for, whose routes have limits of their own.
-    fn deadline(&self) -> Option<(Instant, Overdue)> {
+    fn deadline(&self, is_asleep: bool) -> Option<(Instant, Overdue)> {
         let state = self.state();
         let oldest = state.unread.first().map(|(since, _)| *since);
         let unread = oldest.into_iter().chain(state.blocked).min();
@@ -151,10 +173,17 @@ impl Activity {
             (state.since, self.limits.head, Overdue::End)
         } else if state.head {
             (state.since, self.limits.head, Overdue::Head)
+        } else if self.may_sleep(&state) && !is_asleep {
+            (state.since, self.limits.quiet, Overdue::Quiet)
         } else {
             (state.since, self.limits.idle, Overdue::Idle)
         };
         Some((since + limit, overdue))
+    }
+
+    /// By HTTP/2 there is more to remember than where a request ends.
+    fn may_sleep(&self, state: &State) -> bool {
+        self.bytes_are_heads && state.is_whole && self.limits.quiet < self.limits.idle
     }
 
     fn received(&self) {
@@ -237,13 +266,39 @@ impl Drop for Unread {
 /// A connection's stream, whose bytes count as activity.
 pub struct Watched<S> {
     stream: S,
+    /// What was read of the stream and is to be read again.
+    unread: Bytes,
     activity: Arc<Activity>,
 }
 
 impl<S> Watched<S> {
     /// Watches a stream.
     pub fn new(stream: S, activity: Arc<Activity>) -> Self {
-        Self { stream, activity }
+        Self {
+            stream,
+            unread: Bytes::new(),
+            activity,
+        }
+    }
+
+    /// What was read of the stream is to be read again.
+    pub fn put_back(&mut self, unread: Bytes) {
+        // Even if nothing is in it, it may hold on to a buffer.
+        self.unread = if unread.is_empty() {
+            Bytes::new()
+        } else {
+            unread
+        };
+    }
+
+    /// Whether there is something that was put back.
+    pub fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
+    /// The stream itself.
+    pub fn get_ref(&self) -> &S {
+        &self.stream
     }
 
     /// The stream, not watched any more.
@@ -264,7 +319,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let read = if self.unread.is_empty() {
+            Pin::new(&mut self.stream).poll_read(cx, buffer)
+        } else {
+            let length = self.unread.len().min(buffer.remaining());
+            buffer.put_slice(&self.unread.split_to(length));
+            Poll::Ready(Ok(()))
+        };
         if buffer.filled().len() > before {
             self.activity.received();
         }
@@ -303,5 +364,40 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let closed = Pin::new(&mut self.stream).poll_shutdown(cx);
         self.sent(closed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_sleeps_only_where_the_next_head_would_begin() {
+        let next = |activity: &Activity, is_asleep| activity.deadline(is_asleep).map(|it| it.1);
+        let activity = Activity::new(Limits::default(), true);
+        assert_eq!(next(&activity, false), Some(Overdue::Head));
+        drop(activity.begin());
+        assert_eq!(next(&activity, false), Some(Overdue::Idle));
+        let request = activity.begin();
+        activity.has_whole_request();
+        assert_eq!(next(&activity, false), None);
+        drop(request);
+        assert_eq!(next(&activity, false), Some(Overdue::Quiet));
+        assert_eq!(next(&activity, true), Some(Overdue::Idle));
+        activity.sent(true);
+        assert_eq!(next(&activity, false), Some(Overdue::Unread));
+        activity.sent(false);
+        activity.received();
+        assert_eq!(next(&activity, false), Some(Overdue::Head));
+    }
+
+    #[test]
+    fn by_http2_none_sleeps() {
+        let activity = Activity::new(Limits::default(), false);
+        let request = activity.begin();
+        activity.has_whole_request();
+        drop(request);
+        let next = activity.deadline(false).map(|it| it.1);
+        assert_eq!(next, Some(Overdue::Idle));
     }
 }

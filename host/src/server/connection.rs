@@ -7,15 +7,13 @@ use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use sealedge_core::client;
 use sealedge_core::metrics::Refusal;
-use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
@@ -24,6 +22,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::activity::{Activity, Overdue, Watched};
 use super::http::{self, Connection};
+use super::http1;
 use super::refusals::Refusals;
 use super::terms::{Client, InForce, Terms};
 use crate::admission::Admission;
@@ -31,11 +30,8 @@ use crate::guest::Machine;
 use crate::limits::Limits;
 use crate::pool::Pool;
 
-/// How long a client that still sends is listened to after the end.
-const LINGER: Duration = Duration::from_secs(2);
-
-/// The longest head of a request by HTTP/1.1, in bytes.
-const LONGEST_HEAD: usize = 128 << 10;
+/// A connection after its handshake. In a box: it moves through futures that each keep room for it.
+pub type Stream = Box<TlsStream<TcpStream>>;
 
 /// How much a client may send by HTTP/2 before it is read, in bytes: of a request, and of all requests
 /// of a connection.
@@ -108,7 +104,7 @@ pub async fn serve(stream: TcpStream, mut template: Template) {
     let refusals = template.refusals.clone();
     match accepted {
         Ok(Ok(stream)) => {
-            if let Err(refusal) = talk(stream, template, terms).await {
+            if let Err(refusal) = talk(Box::new(stream), template, terms).await {
                 refusals.count(refusal);
             }
         }
@@ -119,11 +115,7 @@ pub async fn serve(stream: TcpStream, mut template: Template) {
 
 /// Speaks HTTP with a client that has shown who it is. An error says what the client did wrong: how a
 /// connection ends otherwise concerns only the client, for each request was answered or was not there.
-async fn talk(
-    stream: TlsStream<TcpStream>,
-    template: Template,
-    terms: Arc<Terms>,
-) -> Result<(), Refusal> {
+async fn talk(stream: Stream, template: Template, terms: Arc<Terms>) -> Result<(), Refusal> {
     let (_, session) = stream.get_ref();
     let chain: Vec<Vec<u8>> = session
         .peer_certificates()
@@ -147,11 +139,11 @@ async fn talk(
         activity: activity.clone(),
         client: Client::new(template.in_force, terms, chain, ip, client),
     });
-    let served = connection.clone();
-    let service = service_fn(move |request| http::serve(served.clone(), request));
-    let stream = TokioIo::new(Watched::new(stream, activity.clone()));
+    let stream = TokioIo::new(Watched::new(stream, activity));
     let stopping = template.stopping;
     if is_http2 {
+        let served = connection.clone();
+        let service = service_fn(move |request| http::serve(served.clone(), request));
         let server = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(WINDOWS.0)
@@ -163,26 +155,12 @@ async fn talk(
             Ok(_) => Ok(()),
         }
     } else {
-        let mut server = http1::Builder::new()
-            // For hyper a kept-alive connection would be one whose head is late.
-            .header_read_timeout(None)
-            .max_buf_size(LONGEST_HEAD)
-            .serve_connection(stream, service);
-        let ended = match watch(Pin::new(&mut server), &connection, stopping).await {
-            Err(overdue) => return cut_off(overdue),
-            Ok(ended) => ended,
-        };
-        let stream = server.into_parts().io.into_inner().into_inner();
-        linger(stream.into_inner().0).await;
-        match ended {
-            Err(error) if error.is_parse() => Err(Refusal::Head),
-            _ => Ok(()),
-        }
+        http1::talk(stream, connection, stopping).await
     }
 }
 
 /// Drives a connection to its end, unless it is overdue before.
-async fn watch<C: GracefulConnection>(
+pub async fn watch<C: GracefulConnection>(
     mut server: Pin<&mut C>,
     connection: &Connection,
     mut stopping: watch::Receiver<bool>,
@@ -218,26 +196,12 @@ async fn watch<C: GracefulConnection>(
 }
 
 /// What a connection that was cut off counts as.
-fn cut_off(overdue: Overdue) -> Result<(), Refusal> {
+pub fn cut_off(overdue: Overdue) -> Result<(), Refusal> {
     match overdue {
         Overdue::Head => Err(Refusal::HeadTimeout),
         Overdue::Unread => Err(Refusal::Unread),
-        Overdue::Idle | Overdue::End => Ok(()),
+        Overdue::Idle | Overdue::Quiet | Overdue::End => Ok(()),
     }
-}
-
-/// Listens for a while to a client that still sends a body which nobody wants. Closed with unread bytes,
-/// the connection would be reset, and the client might lose its answer.
-async fn linger(mut stream: TcpStream) {
-    let mut unread = [0; 8192];
-    let rest = async {
-        while stream
-            .read(&mut unread)
-            .await
-            .is_ok_and(|length| length > 0)
-        {}
-    };
-    let _ = timeout(LINGER, rest).await;
 }
 
 /// Whether a connection ended because the client or the network is gone.

@@ -147,6 +147,9 @@ async fn ask(
         types::Body::Whole(body) => admitted.holds(body.len()),
         types::Body::Later => {}
     }
+    if !matches!(body, types::Body::Later) {
+        connection.activity.has_whole_request();
+    }
     let request = types::Request {
         line: [head.method.as_str(), " ", head.uri.path()].concat(),
         arrived,

@@ -5,6 +5,7 @@ mod connection;
 mod dev;
 mod file;
 mod http;
+mod http1;
 mod log_stream;
 mod refusals;
 mod reload;

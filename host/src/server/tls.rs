@@ -180,7 +180,14 @@ pub fn server_config(
         .map_err(|reason| failed("tls", "", &reason))?
         .with_client_cert_verifier(clients)
         .with_single_cert(server.chain, server.key)
-        .map_err(|reason| failed("tls.key", &tls.key, &reason))?;
+        .map_err(|reason| match reason {
+            Error::InconsistentKeys(_) => {
+                let certificate = &tls.certificate;
+                let reason = format!("it is not the key of tls.cert: {certificate}");
+                failed("tls.key", &tls.key, &reason)
+            }
+            reason => failed("tls.key", &tls.key, &reason),
+        })?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }

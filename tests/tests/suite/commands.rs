@@ -3,8 +3,9 @@
 //! After a change that is meant, `TRYCMD=overwrite` in the environment rewrites them.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use sealedge_tests::client::recorded;
 use sealedge_tests::server::Server;
@@ -48,6 +49,53 @@ keystore: {{mem: {{}}}}
         .env("KES_SERVER", &server.address)
         .env("KES_API_KEY", admin.to_text().as_str())
         .case(format!("{FOLDER}/server/*.trycmd"));
+}
+
+/// A message goes through the pipe as the shell would have it, to its last byte.
+#[test]
+fn a_message_on_standard_input_is_encrypted_and_decrypted() {
+    let admin = recorded("admin");
+    let config = format!(
+        "admin: {{identity: {}}}\nkeys: [{{name: piped}}]\nkeystore: {{mem: {{}}}}\n",
+        admin.identity()
+    );
+    let server = Server::start(Path::new(super::SEALEDGE), "", &config);
+    let ask = |arguments: &[&str], input: &[u8]| {
+        let mut command = Command::new(super::SEALEDGE);
+        command
+            .args(["-k", "--json", "key"])
+            .args(arguments)
+            .env("MINIO_KES_SERVER", &server.address)
+            .env("MINIO_KES_API_KEY", admin.to_text().as_str());
+        said(command, input)
+    };
+    let plaintext = |json: &[u8]| -> String {
+        let json: serde_json::Value = serde_json::from_slice(json).unwrap();
+        json["plaintext"].as_str().unwrap().to_owned()
+    };
+    let message = b"\xff\0 two\nlines\n";
+    let context = "Y29udGV4dA==";
+
+    let encrypted = ask(&["encrypt", "piped", "-", context], message);
+    let decrypted = ask(&["decrypt", "piped", "-", context], &encrypted);
+    assert_eq!(plaintext(&decrypted), "/wAgdHdvCmxpbmVzCg==");
+
+    let dek = ask(&["dek", "piped", "-"], b"Y29u\r\ndGV4dA==\n");
+    let decrypted = ask(&["decrypt", "piped", "-", context], &dek);
+    assert_eq!(plaintext(&decrypted), plaintext(&dek));
+
+    let key = b"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n";
+    assert_eq!(ask(&["import", "imported", "-"], key), b"");
+}
+
+/// What a program that succeeds says to an input.
+fn said(mut command: Command, input: &[u8]) -> Vec<u8> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{command:?}");
+    output.stdout
 }
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/cmd");

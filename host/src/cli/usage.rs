@@ -1,0 +1,61 @@
+//! Arguments that are wrong, said as text or as JSON like any other error. The exit code is clap's: 2.
+
+use std::ffi::OsString;
+use std::io::{Write, stderr};
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+
+use super::output::Report;
+
+/// Whether arguments that can't be parsed ask for JSON. An option's value can't begin with `--`, so
+/// nothing else is meant by these letters before a `--` alone.
+pub fn wants_json(arguments: impl Iterator<Item = OsString>) -> bool {
+    arguments
+        .take_while(|argument| argument != "--")
+        .any(|argument| argument == "--json")
+}
+
+/// Prints what clap has to say: an error to standard error, help that was asked for to standard output.
+pub fn report(error: &clap::Error, json: bool) -> ExitCode {
+    // Where the stream is closed, nobody can be told.
+    let _ = if json && error.use_stderr() {
+        let (message, hint) = explanation(error);
+        let line = Report::of_usage(message, hint).to_line();
+        stderr().write_all(line.as_bytes())
+    } else {
+        error.print()
+    };
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+/// What is wrong, and what clap says to do about it: the paragraphs after the first.
+fn explanation(error: &clap::Error) -> (String, Option<String>) {
+    let help = "For more information, try '--help'.";
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return ("a command is missing".to_owned(), Some(help.to_owned()));
+    }
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let mut paragraphs = text
+        .split("\n\n")
+        .map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "))
+        .filter(|paragraph| !paragraph.is_empty());
+    let message = paragraphs.next().unwrap_or_default();
+    let hint = paragraphs.collect::<Vec<_>>().join("; ");
+    (message, Some(hint).filter(|hint| !hint.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_asked_for_before_the_arguments_that_only_look_like_options() {
+        let wants = |line: &str| wants_json(line.split(' ').map(OsString::from));
+        assert!(wants("sealedge --json keys"));
+        assert!(wants("sealedge key encrypt --json"));
+        assert!(!wants("sealedge key encrypt my-key -- --json"));
+        assert!(!wants("sealedge key ls --enclave json"));
+    }
+}
