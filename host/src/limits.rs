@@ -32,8 +32,9 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Connections cost some 20 KiB each, parked requests 2 KiB and their bodies. All of these could be in
-    /// one instance, which may have 256 MiB and needs a body more than once.
+    /// Connections cost some 20 KiB each while they sleep, else up to 50 KiB, and parked requests 2 KiB and
+    /// their bodies. All of these could be in one instance, which may have 256 MiB and needs a body more
+    /// than once.
     fn default() -> Self {
         Self {
             head: Duration::from_secs(5),
