@@ -9,6 +9,7 @@ use wasmtime::component::{HasSelf, Linker, WasmList};
 use wasmtime::{Result, StoreContextMut, StoreLimits, StoreLimitsBuilder, format_err};
 
 use super::bindings::sealedge::edge::lent::{self, Host};
+use super::budget::Budget;
 use super::crypto::RingCrypto;
 use super::machine::Machine;
 use super::types::{self, Operation};
@@ -21,8 +22,10 @@ const MEMORY_LIMIT: usize = 512 << 20;
 pub struct Imports {
     machine: Arc<Machine>,
     random: SystemRandom,
-    /// What the instance may take.
+    /// How much memory the instance may take.
     pub limits: StoreLimits,
+    /// How much time the call may take.
+    pub budget: Budget,
     /// Operations that were begun and not yet taken up.
     pub begun: Vec<(u64, Operation)>,
     /// Operations that nobody waits for any more.
@@ -36,6 +39,7 @@ impl Imports {
             machine,
             random,
             limits: StoreLimitsBuilder::new().memory_size(MEMORY_LIMIT).build(),
+            budget: Budget::default(),
             begun: Vec::new(),
             cancelled: Vec::new(),
         }

@@ -1,5 +1,6 @@
 //! The guest: the component that is the key service, and one instance of it.
 
+mod budget;
 pub mod crypto;
 mod engine;
 mod errors;
@@ -16,13 +17,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::{Component, Linker};
-use wasmtime::{Engine, Store};
+use wasmtime::{Engine, Store, UpdateDeadline};
 
 pub use bindings::sealedge::edge::types;
 pub use feed::Reader;
 pub use machine::{Machine, wall_clock};
 
 use crate::pool::Factory;
+use budget::{Budget, thread_time};
 use imports::Imports;
 use types::{Finished, Operation, Outcome, Request, Settings};
 
@@ -38,11 +40,14 @@ mod bindings {
 /// How often the clock by which calls are limited moves on.
 const EPOCH: Duration = Duration::from_millis(50);
 
-/// How many epochs a call may take: far more than any request, and little enough to go on.
-const CALL_LIMIT: u64 = 40;
+/// After how many epochs it is looked at what a call has taken.
+const LOOK: u64 = 10;
+
+/// How much of a processor's time a call may take: far more than any request, and little enough to go on.
+const CALL_LIMIT: Duration = Duration::from_secs(1);
 
 /// The same for reading a configuration, of which there may be megabytes.
-const CONFIGURE_LIMIT: u64 = 2400;
+const CONFIGURE_LIMIT: Duration = Duration::from_mins(2);
 
 /// A compiled guest.
 #[derive(Clone, Copy)]
@@ -169,7 +174,12 @@ impl Program {
         let mut store = Store::new(&self.engine, Imports::new(self.machine.clone()));
         // Memory that can't grow makes the guest trap.
         store.limiter(|imports| &mut imports.limits);
-        store.set_epoch_deadline(CALL_LIMIT);
+        store.epoch_deadline_callback(|mut guest| {
+            guest.data_mut().budget.look(thread_time())?;
+            Ok(UpdateDeadline::Continue(LOOK))
+        });
+        store.data_mut().budget = Budget::new(CALL_LIMIT);
+        store.set_epoch_deadline(LOOK);
         let edge = self.linked.instantiate(&mut store)?;
         Ok(Guest { store, edge })
     }
@@ -204,12 +214,13 @@ struct Guest {
 impl Guest {
     fn limited(
         &mut self,
-        epochs: u64,
+        limit: Duration,
     ) -> (
         &mut Store<Imports>,
         &bindings::exports::sealedge::edge::service::Guest,
     ) {
-        self.store.set_epoch_deadline(epochs);
+        self.store.data_mut().budget = Budget::new(limit);
+        self.store.set_epoch_deadline(LOOK);
         (&mut self.store, self.edge.sealedge_edge_service())
     }
 }

@@ -48,6 +48,8 @@ struct State {
     streams: usize,
     /// The pieces of answers that are not written yet: since when each is there, and its number.
     unread: BTreeSet<(Instant, u64)>,
+    /// How many of them are not of streams.
+    owed: usize,
     /// The number of the next one.
     next_piece: u64,
     /// The head of a request is on its way.
@@ -72,6 +74,7 @@ impl Activity {
                 requests: 0,
                 streams: 0,
                 unread: BTreeSet::new(),
+                owed: 0,
                 next_piece: 0,
                 head: true,
                 is_whole: false,
@@ -92,21 +95,6 @@ impl Activity {
             on: self.clone(),
             is_stream: false,
         }
-    }
-
-    /// A piece of an answer is there: it is the client's turn until all of it is written.
-    pub fn unread(self: &Arc<Self>, piece: Bytes) -> Bytes {
-        let mut state = self.state();
-        let number = state.next_piece;
-        state.next_piece += 1;
-        let since = Instant::now();
-        state.unread.insert((since, number));
-        drop(state);
-        Bytes::from_owner(Unread {
-            on: self.clone(),
-            key: (since, number),
-            piece,
-        })
     }
 
     /// The connection is to end as soon as nothing is under way.
@@ -162,15 +150,13 @@ impl Activity {
         let state = self.state();
         let oldest = state.unread.first().map(|(since, _)| *since);
         let unread = oldest.into_iter().chain(state.blocked).min();
-        let (since, limit, overdue) = if state.closing && state.requests == 0 && state.streams > 0 {
-            // They have been told to end, and nobody waits until a slow reader has seen it.
+        let (since, limit, overdue) = if state.closing && state.requests + state.owed == 0 {
+            // Streams have been told to end, and nobody waits until a slow reader has seen it.
             (state.since, self.limits.head, Overdue::End)
         } else if let Some(since) = unread {
             (since, self.limits.send, Overdue::Unread)
         } else if state.requests + state.streams > 0 {
             return None;
-        } else if state.closing {
-            (state.since, self.limits.head, Overdue::End)
         } else if state.head {
             (state.since, self.limits.head, Overdue::Head)
         } else if self.may_sleep(&state) && !is_asleep {
@@ -226,9 +212,20 @@ impl Underway {
         self.is_stream = true;
     }
 
-    /// What goes on on its connection.
-    pub fn activity(&self) -> &Arc<Activity> {
-        &self.on
+    /// A piece of its answer is there: it is the client's turn until all of it is written.
+    pub fn unread(&self, piece: Bytes) -> Bytes {
+        let mut state = self.on.state();
+        let key = (Instant::now(), state.next_piece);
+        state.next_piece += 1;
+        state.unread.insert(key);
+        state.owed += usize::from(!self.is_stream);
+        drop(state);
+        Bytes::from_owner(Unread {
+            on: self.on.clone(),
+            key,
+            is_stream: self.is_stream,
+            piece,
+        })
     }
 }
 
@@ -248,6 +245,7 @@ impl Drop for Underway {
 struct Unread {
     on: Arc<Activity>,
     key: (Instant, u64),
+    is_stream: bool,
     piece: Bytes,
 }
 
@@ -259,7 +257,9 @@ impl AsRef<[u8]> for Unread {
 
 impl Drop for Unread {
     fn drop(&mut self) {
-        self.on.state().unread.remove(&self.key);
+        let mut state = self.on.state();
+        state.unread.remove(&self.key);
+        state.owed -= usize::from(!self.is_stream);
     }
 }
 
@@ -389,6 +389,27 @@ mod tests {
         activity.sent(false);
         activity.received();
         assert_eq!(next(&activity, false), Some(Overdue::Head));
+    }
+
+    #[test]
+    fn a_connection_that_ends_waits_for_answers_and_for_no_stream() {
+        let next = |activity: &Activity| activity.deadline(false).map(|it| it.1);
+        let activity = Activity::new(Limits::default(), true);
+        let answer = activity.begin();
+        let piece = answer.unread(Bytes::from_static(b"answer"));
+        drop(answer);
+        let mut stream = activity.begin();
+        stream.streams();
+        let record = stream.unread(Bytes::from_static(b"record"));
+        activity.close();
+        assert_eq!(next(&activity), Some(Overdue::Unread));
+        drop(piece);
+        assert_eq!(next(&activity), Some(Overdue::End));
+        // It has ended, but nobody reads what it had.
+        drop(stream);
+        assert_eq!(next(&activity), Some(Overdue::End));
+        drop(record);
+        assert_eq!(next(&activity), Some(Overdue::End));
     }
 
     #[test]

@@ -338,7 +338,7 @@ impl Body for Answer {
             Content::Whole(body) => Some(body.split_to(body.len().min(PIECE))),
             Content::Log(stream) => ready!(stream.poll_next(cx)),
         };
-        let piece = next.map(|piece| underway.activity().unread(piece));
+        let piece = next.map(|piece| underway.unread(piece));
         Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
     }
 
