@@ -276,7 +276,8 @@ impl Trust {
             .iter()
             .any(|name| std::env::var_os(name).is_some());
         match loaded.errors.pop() {
-            Some(reason) if named || loaded.certs.is_empty() => Err(Error::Roots(reason)),
+            Some(reason) if named => Err(Error::Roots(Some(reason))),
+            reason if loaded.certs.is_empty() => Err(Error::Roots(reason)),
             _ => Ok(Self::These(owned(&loaded.certs))),
         }
     }

@@ -12,14 +12,14 @@ const DEFAULT: &str = "127.0.0.1:7373";
 /// Where a server listens if nothing else is said.
 const DEFAULT_PORT: u16 = 7373;
 
-/// The first of `variables` that is set and not empty, with its name.
+/// The first of `variables` that is set and not blank, with its name.
 pub fn first_set(
     variables: &[&'static str],
     get: impl Fn(&str) -> Option<String>,
 ) -> Option<(&'static str, String)> {
     variables.iter().find_map(|name| {
         get(name)
-            .filter(|value| !value.is_empty())
+            .filter(|value| !value.trim().is_empty())
             .map(|value| (*name, value))
     })
 }
@@ -148,11 +148,9 @@ mod tests {
 
     #[test]
     fn the_default_is_this_machine() {
-        assert_eq!(given(&[]).unwrap(), ["https://127.0.0.1:7373"]);
-        assert_eq!(
-            given(&[("KES_SERVER", "")]).unwrap(),
-            ["https://127.0.0.1:7373"]
-        );
+        for variables in [&[][..], &[("KES_SERVER", "")], &[("KES_SERVER", " ")]] {
+            assert_eq!(given(variables).unwrap(), ["https://127.0.0.1:7373"]);
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::credential::{API_KEY, CERTIFICATE_FILE, KEY_FILE};
 use super::endpoint::{Endpoint, NotAnEndpoint, SERVER};
 use super::fault::Fault;
 use crate::private_key::PrivateKeyError;
+use crate::server::StartError;
 
 /// Why a command failed. Its text says what happened, [`Error::hint`] what to do. Neither has a secret in it.
 #[derive(Debug)]
@@ -78,8 +79,8 @@ pub enum Error {
     NewPassword,
     /// The HTTP library does not take the private key.
     PrivateKey(ureq::Error),
-    /// The certificates to trust could not be read.
-    Roots(rustls_native_certs::Error),
+    /// The certificates to trust could not be read, or there are none (no reason).
+    Roots(Option<rustls_native_certs::Error>),
     /// No server could be asked: each one's reason.
     Unreachable(Vec<(Endpoint, Fault)>),
     /// The server refused or failed.
@@ -114,6 +115,8 @@ pub enum Error {
     LongRequest,
     /// Standard output could not be written.
     Output(io::Error),
+    /// The server did not start.
+    Server(StartError),
 }
 
 /// An answer other than 200.
@@ -303,7 +306,10 @@ impl fmt::Display for Error {
             Self::AskPassword(reason) => write!(f, "cannot ask for a password: {reason}"),
             Self::NewPassword => f.write_str("no new password"),
             Self::PrivateKey(reason) => write!(f, "the private key cannot be used: {reason}"),
-            Self::Roots(reason) => write!(f, "cannot read the certificates to trust: {reason}"),
+            Self::Roots(None) => f.write_str("there is no certificate to trust"),
+            Self::Roots(Some(reason)) => {
+                write!(f, "cannot read the certificates to trust: {reason}")
+            }
             Self::Unreachable(faults) => {
                 for (at, (server, fault)) in faults.iter().enumerate() {
                     write!(f, "{}{server}: {fault}", if at == 0 { "" } else { "\n" })?;
@@ -327,6 +333,7 @@ impl fmt::Display for Error {
             Self::BinaryInput { what } => write!(f, "the {what} on standard input is binary"),
             Self::LongRequest => f.write_str("the request would be longer than 1 MiB"),
             Self::Output(reason) => write!(f, "cannot write standard output: {reason}"),
+            Self::Server(reason) => reason.fmt(f),
         }
     }
 }

@@ -46,7 +46,7 @@ pub fn ciphertext(argument: &str) -> Result<Zeroizing<String>, Error> {
     if argument == STANDARD {
         ciphertext_in(text(WHAT, &read(WHAT)?)?)
     } else {
-        checked(WHAT, argument)
+        ciphertext_in(argument)
     }
 }
 

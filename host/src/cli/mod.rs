@@ -92,7 +92,7 @@ pub fn main(parts: Parts) -> ExitCode {
         Err(error) => return usage::report(&error, usage::wants_json(std::env::args_os())),
     };
     let result = match command {
-        Command::Server(it) => return crate::server::run(&it, parts),
+        Command::Server(it) => crate::server::run(&it, parts).map_err(Error::Server),
         Command::Key(it) => key::run(&it, common),
         Command::Policy(it) => policy::run(&it, common),
         Command::Identity(it) => identity::run(&it, common),

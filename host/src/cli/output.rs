@@ -11,7 +11,7 @@
 //! | `identity of` | `{identity}` |
 //! | `identity new` | `{api_key, identity}`, or `{key, cert, identity}` with the names of the files |
 //! | `status` | the answer of the server, and `{server, commit, latency}`, with `--api` also `{api}`; `latency` is in nanoseconds as `keystore_latency` is |
-//! | `server`, `completions` | what they print without it |
+//! | `server`, `completions` | what they print without it, but for an error that ends them |
 //! | any error, on standard error | `{message, name?, status?, hint?}`: the key, policy or identity that it is about, and the HTTP status if the server refused; `key create` and `key rm` print such a line for each name that was not done |
 
 use std::fmt::Write as _;
@@ -189,13 +189,19 @@ impl<'a> Report<'a> {
 
     /// One line of JSON.
     pub fn to_line(&self) -> String {
-        let in_one_line = Self {
-            message: self.message.replace('\n', "; "),
+        let line = Self {
+            message: in_one_line(&self.message),
             hint: self.hint.as_ref().map(|hint| hint.replace('\n', " ")),
             ..*self
         };
-        serde_json::to_string(&in_one_line).unwrap_or_default() + "\n"
+        serde_json::to_string(&line).unwrap_or_default() + "\n"
     }
+}
+
+/// Lines as one. A list below a line comes behind its colon.
+fn in_one_line(text: &str) -> String {
+    let lines: Vec<_> = text.lines().map(str::trim).collect();
+    lines.join("; ").replace(":; ", ": ")
 }
 
 /// For people: what is to be done about several errors alike is said once.

@@ -9,12 +9,13 @@ use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::time::{Instant, sleep};
 
+use super::connection::Stream;
 use crate::limits::Limits;
 
 /// A connection's activity.
@@ -62,6 +63,8 @@ struct State {
     since: Instant,
     /// Since when the client takes no bytes although there are some.
     blocked: Option<Instant>,
+    /// It is to be looked whether the client has hung up.
+    look: bool,
 }
 
 impl Activity {
@@ -81,6 +84,7 @@ impl Activity {
                 closing: false,
                 since: Instant::now(),
                 blocked: None,
+                look: false,
             }),
         })
     }
@@ -137,7 +141,12 @@ impl Activity {
                     Some((at, overdue)) if at <= now => return Poll::Ready(overdue),
                     Some((at, _)) => timer.as_mut().reset(at),
                     // Some more of an answer may come without this being polled.
-                    None => timer.as_mut().reset(now + self.limits.send),
+                    None => {
+                        timer.as_mut().reset(now + self.limits.send);
+                        self.state().look = true;
+                        // So that the stream is polled.
+                        cx.waker().wake_by_ref();
+                    }
                 }
             }
         })
@@ -183,13 +192,16 @@ impl Activity {
         }
     }
 
-    fn sent(&self, is_blocked: bool) {
+    /// Notes whether bytes that are there can't be sent; whether it is to be looked if anybody is there
+    /// to read them.
+    fn sent(&self, is_blocked: bool) -> bool {
         let mut state = self.state();
         if is_blocked {
             state.blocked.get_or_insert_with(Instant::now);
         } else {
             state.blocked = None;
         }
+        std::mem::take(&mut state.look)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -264,16 +276,16 @@ impl Drop for Unread {
 }
 
 /// A connection's stream, whose bytes count as activity.
-pub struct Watched<S> {
-    stream: S,
+pub struct Watched {
+    stream: Stream,
     /// What was read of the stream and is to be read again.
     unread: Bytes,
     activity: Arc<Activity>,
 }
 
-impl<S> Watched<S> {
+impl Watched {
     /// Watches a stream.
-    pub fn new(stream: S, activity: Arc<Activity>) -> Self {
+    pub fn new(stream: Stream, activity: Arc<Activity>) -> Self {
         Self {
             stream,
             unread: Bytes::new(),
@@ -297,22 +309,37 @@ impl<S> Watched<S> {
     }
 
     /// The stream itself.
-    pub fn get_ref(&self) -> &S {
+    pub fn get_ref(&self) -> &Stream {
         &self.stream
     }
 
     /// The stream, not watched any more.
-    pub fn into_inner(self) -> S {
+    pub fn into_inner(self) -> Stream {
         self.stream
     }
 
     fn sent<T>(&self, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        self.activity.sent(done.is_pending());
+        let look = self.activity.sent(done.is_pending());
+        if look && self.has_hung_up() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
         done
+    }
+
+    /// Whether the client has closed the connection. hyper sees that by reading; but it does not read
+    /// while it has bytes of a next request, and a log stream may be silent for ever.
+    fn has_hung_up(&self) -> bool {
+        let (socket, _) = self.stream.get_ref();
+        let ready = pin!(socket.ready(Interest::READABLE));
+        match ready.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(ready)) => ready.is_read_closed(),
+            Poll::Ready(Err(_)) => true,
+            Poll::Pending => false,
+        }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl AsyncRead for Watched {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -333,7 +360,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl AsyncWrite for Watched {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::activity::{Overdue, Watched};
-use super::connection::{Stream, cut_off, watch};
+use super::connection::{cut_off, watch};
 use super::http::{self, Connection};
 
 /// How long a client that still sends is listened to after the end.
@@ -26,7 +26,7 @@ const LONGEST_HEAD: usize = 128 << 10;
 
 /// Speaks HTTP/1.1 until the connection ends. An error says what the client did wrong.
 pub async fn talk(
-    mut stream: TokioIo<Watched<Stream>>,
+    mut stream: TokioIo<Watched>,
     connection: Arc<Connection>,
     stopping: watch::Receiver<bool>,
 ) -> Result<(), Refusal> {
@@ -59,11 +59,7 @@ pub async fn talk(
 }
 
 /// Waits until the client sends something, or the connection is to end.
-async fn sleep(
-    stream: &Watched<Stream>,
-    connection: &Connection,
-    mut stopping: watch::Receiver<bool>,
-) {
+async fn sleep(stream: &Watched, connection: &Connection, mut stopping: watch::Receiver<bool>) {
     if stream.has_unread() {
         return;
     }

@@ -16,11 +16,11 @@ use std::fmt;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sealedge_core::metrics::Refusal;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -48,6 +48,13 @@ const OTHER_THREADS: usize = 64;
 
 /// How often the runtime is woken: how long a call that runs away can hold up others.
 const HEARTBEAT: Duration = Duration::from_millis(50);
+
+/// When a client is asked whether it is still there, which has sent nothing for so long: a log's reader
+/// that lost its power says nothing. Its connection has ended two minutes later.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(60))
+    .with_interval(Duration::from_secs(10))
+    .with_retries(6);
 
 /// Why the server did not start, or can't be reloaded.
 #[derive(Debug)]
@@ -111,28 +118,20 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 /// Runs a server of these parts until it is told to stop.
-pub fn run(options: &ServerOptions, parts: Parts) -> ExitCode {
+pub fn run(options: &ServerOptions, parts: Parts) -> Result<(), StartError> {
     if let Some(warning) = memory::keep_from_swap() {
         say(&format!("warning: {warning}"));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(parts.limits.store + OTHER_THREADS)
-        .build();
-    let ended = runtime.map_err(StartError::Io).and_then(|runtime| {
-        keep_awake(&runtime).map_err(StartError::Io)?;
-        let ended = runtime.block_on(serve(options, parts));
-        // Blocking work that hangs, such as a read of a store that is away, must not hold up the end.
-        runtime.shutdown_background();
-        ended
-    });
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            say(&format!("error: {error}"));
-            ExitCode::FAILURE
-        }
-    }
+        .build()
+        .map_err(StartError::Io)?;
+    keep_awake(&runtime).map_err(StartError::Io)?;
+    let ended = runtime.block_on(serve(options, parts));
+    // Blocking work that hangs, such as a read of a store that is away, must not hold up the end.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Wakes the runtime now and then. A thread of tokio that waits for the network and gets one event
@@ -289,6 +288,10 @@ impl Server {
             reason,
         };
         let listener = TcpListener::bind(&bound).await.map_err(failed)?;
+        // Connections have it from the listener.
+        SockRef::from(&listener)
+            .set_tcp_keepalive(&KEEPALIVE)
+            .map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self {
             listener,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use sealedge_tests::authority::Authority;
 use sealedge_tests::client::{Client, Credentials, for_admin, recorded};
 use sealedge_tests::log_stream::LogStream;
+use sealedge_tests::raw::Raw;
 use sealedge_tests::server::Server;
 use serde_json::{Value, json};
 
@@ -380,4 +381,22 @@ async fn a_configured_time_limit_ends_a_stream() {
     let server = start(&(config("off", true) + limited));
     let mut stream = read(&server, "error", false).await;
     assert_eq!(stream.next().await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_is_gone_is_noticed_though_it_asked_for_more() {
+    let server = with_limits(&json!({"send": 500}));
+    let before = server.open_files();
+    let mut reader = Raw::connect(&server.address, &Credentials::of(&recorded("admin"))).await;
+    let request = "GET /v1/log/error HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    // HTTP reads no further while the first answer is under way.
+    reader.send([request, request].concat()).await;
+    assert_eq!(reader.answer().await.unwrap().status, 200);
+    assert!(server.open_files() > before);
+    drop(reader);
+    let begun = Instant::now();
+    while server.open_files() > before {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it is kept");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

@@ -72,15 +72,36 @@ fn what_is_wrong_in_the_file_is_said_with_its_line() {
         ),
     ] {
         let said = refused_with(|valid| valid.replace(from, to));
-        assert_eq!(said, format!("{head}  {problem}\n"));
+        assert_eq!(said, format!("{head}         {problem}\n"));
     }
     let vault = "vault: {endpoint: 'https://127.0.0.1:1'}";
     assert_eq!(
         refused_with(|valid| valid.replace("mem: {}", vault)),
         format!(
-            "{head}  line 5: keystore.vault: this key store is not supported yet; use `fs`, `mem`\n"
+            "{head}         line 5: keystore.vault: this key store is not supported yet; use `fs`, `mem`\n"
         )
     );
+}
+
+#[test]
+fn what_is_wrong_is_said_in_json_on_request() {
+    let folder = folder_with(
+        &VALID
+            .replace("v1", "v2")
+            .replace("127.0.0.1:0", "${SEALEDGE_NOT_SET}"),
+    );
+    let output = Command::new(super::SEALEDGE)
+        .args(["server", "--json", "--config", "config.yml"])
+        .env_remove("SEALEDGE_NOT_SET")
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said: Value = serde_json::from_slice(&output.stderr).unwrap();
+    let message = "the configuration config.yml can't be used: \
+         line 1: version: write `version: v1`, the only version there is; \
+         line 2: address: the variable `SEALEDGE_NOT_SET` is not set";
+    assert_eq!(said, serde_json::json!({ "message": message }));
 }
 
 #[test]
