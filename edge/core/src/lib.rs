@@ -20,6 +20,7 @@ pub mod listing;
 pub mod log;
 pub mod metrics;
 pub mod name;
+pub mod outgoing;
 pub mod platform;
 pub mod policy;
 pub mod response;

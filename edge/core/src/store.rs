@@ -31,6 +31,33 @@ pub trait Store {
     fn status(&self) -> impl Future<Output = Result<(), StoreError>>;
 }
 
+/// A store in which a value can be replaced by another one, without a moment in which the key is gone.
+pub trait Rewrite: Store {
+    /// The value under `name` and its version, else [`StoreError::NotFound`].
+    fn read(&self, name: &Name) -> impl Future<Output = Result<Versioned, StoreError>>;
+
+    /// Puts `value` in the place of the one that has this version, and leaves nothing of that one; else
+    /// [`StoreError::Changed`], or [`StoreError::NotFound`] if nothing is there any more.
+    fn replace(
+        &self,
+        name: &Name,
+        value: &[u8],
+        version: &Version,
+    ) -> impl Future<Output = Result<(), StoreError>>;
+}
+
+/// A value as it was at some moment.
+pub struct Versioned {
+    /// The stored form of a key.
+    pub value: Zeroizing<Vec<u8>>,
+    /// Which of the values under this name it is.
+    pub version: Version,
+}
+
+/// Tells one value under a name from another one; only its store can read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version(pub String);
+
 /// Why a store did not do what it was asked for.
 ///
 /// The texts are for the log: they may name hosts and paths and never reach a client.
@@ -40,6 +67,8 @@ pub enum StoreError {
     Exists,
     /// Nothing is under the name.
     NotFound,
+    /// A replace found another value under the name than the one that it was to replace.
+    Changed,
     /// The store is away: not reachable, timed out or answering 5xx.
     Unreachable(String),
     /// The store answers, but could not do this.
@@ -51,6 +80,7 @@ impl fmt::Display for StoreError {
         match self {
             Self::Exists => f.write_str("the key exists"),
             Self::NotFound => f.write_str("the key does not exist"),
+            Self::Changed => f.write_str("the key was replaced or created anew meanwhile"),
             Self::Unreachable(why) => write!(f, "the key store is not reachable: {why}"),
             Self::Failed(why) => f.write_str(why),
         }
