@@ -25,6 +25,7 @@ pub mod platform;
 pub mod policy;
 pub mod response;
 pub mod route;
+pub mod secret_text;
 pub mod service;
 pub mod store;
 pub mod time;

@@ -302,7 +302,15 @@ impl<P: Platform> Service<P> {
     }
 
     fn refuse(&self, error: &Error) -> Response {
-        if let Some(detail) = error.detail() {
+        let is_outage = matches!(
+            error,
+            Error::Store {
+                source: StoreError::Unreachable(_),
+                ..
+            }
+        );
+        let is_logged = is_outage && self.platform.store().logs_outages();
+        if let Some(detail) = error.detail().filter(|_| !is_logged) {
             self.platform.error(&detail);
         }
         Response::error(error)

@@ -7,6 +7,9 @@ use zeroize::Zeroizing;
 
 use crate::name::Name;
 
+pub mod remote;
+pub mod vault;
+
 /// A key store. Every store shows the same behaviour, whatever is behind it.
 pub trait Store {
     /// Stores `value` under `name` if nothing is there, else [`StoreError::Exists`].
@@ -29,6 +32,12 @@ pub trait Store {
 
     /// Whether the store answers.
     fn status(&self) -> impl Future<Output = Result<(), StoreError>>;
+
+    /// Whether the store writes itself into the error log that it is away, and that it is back: then
+    /// nobody else says it for each request.
+    fn logs_outages(&self) -> bool {
+        false
+    }
 }
 
 /// A store in which a value can be replaced by another one, without a moment in which the key is gone.
@@ -38,12 +47,19 @@ pub trait Rewrite: Store {
 
     /// Puts `value` in the place of the one that has this version, and leaves nothing of that one; else
     /// [`StoreError::Changed`], or [`StoreError::NotFound`] if nothing is there any more.
+    ///
+    /// After any other error the new value may be there, and something left of the old one:
+    /// [`Rewrite::tidy`].
     fn replace(
         &self,
         name: &Name,
         value: &[u8],
         version: &Version,
     ) -> impl Future<Output = Result<(), StoreError>>;
+
+    /// Leaves nothing of values older than the one that has this version: there are such only where a
+    /// replace was interrupted.
+    fn tidy(&self, name: &Name, version: &Version) -> impl Future<Output = Result<(), StoreError>>;
 }
 
 /// A value as it was at some moment.
