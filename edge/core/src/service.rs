@@ -27,6 +27,9 @@ use seen::Seen;
 
 mod seen;
 
+#[cfg(test)]
+mod tests;
+
 /// How much of a method is said again in the answer, in characters: a client that reads no answers
 /// should not fill the memory with its own words.
 const LONGEST_METHOD: usize = 32;

@@ -18,7 +18,7 @@ mod outage;
 mod tokens;
 
 #[cfg(test)]
-pub(super) mod fake;
+pub(crate) mod fake;
 
 pub(super) use courier::{Answer, Courier, Errand, Purpose, Repeat, shown};
 pub use endpoint::Endpoint;
