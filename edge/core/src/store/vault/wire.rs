@@ -145,7 +145,10 @@ impl Json {
             return None;
         };
         let texts: Vec<&str> = texts.iter().filter_map(Value::as_str).collect();
-        Some(shown(&texts.join("; "))).filter(|text| !text.is_empty())
+        let text = shown(&texts.join("; "));
+        // How Vault writes a list of one error.
+        let text = text.strip_prefix("1 error occurred: * ").unwrap_or(&text);
+        (!text.is_empty()).then(|| text.to_owned())
     }
 }
 

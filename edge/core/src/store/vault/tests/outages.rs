@@ -1,5 +1,7 @@
 //! The driver against a server that is away, in every way in which one can be.
 
+use proptest::prelude::*;
+
 use super::server::{Fate, Server, store};
 use super::*;
 use crate::store::remote::fake::{Fake, Reply, within};
@@ -122,6 +124,15 @@ fn what_may_be_repeated_is_tried_three_times() {
 }
 
 #[test]
+fn a_replica_that_does_not_yet_know_the_token_is_asked_again() {
+    let (store, fake, server) = store(EngineVersion::V1);
+    let behind = || Fate::Replaced(Reply::json(412, r#"{"errors":["required index state"]}"#));
+    server.next([Fate::Answered, behind(), Fate::Answered, behind(), behind()]);
+    assert_eq!(fake.run(store.create(&name("a"), b"text")), Ok(()));
+    assert_eq!(server.versions("a"), [Some("text".into())]);
+}
+
+#[test]
 fn a_server_that_wants_to_be_left_alone_is_unless_that_takes_too_long() {
     let (store, fake, server) = logged_in();
     let busy = |seconds| Fate::Replaced(Reply::json(429, "").with("retry-after", seconds));
@@ -229,6 +240,64 @@ fn a_status_is_had_without_a_login() {
     let (store, fake, server) = store(V2);
     assert_eq!(fake.run(store.status()), Ok(()));
     assert_eq!(server.logins(), 0);
+}
+
+proptest! {
+    /// Whatever a server does, an operation ends in its time, and with one line at most.
+    #[test]
+    fn no_answer_is_too_odd(
+        replies in prop::collection::vec(
+            (
+                prop_oneof![
+                    prop::sample::select(vec![200, 204, 299, 307, 400, 401, 403, 404, 429, 503]),
+                    any::<u16>(),
+                ],
+                prop_oneof![
+                    prop::sample::select(vec![
+                        r#"{"auth":{"client_token":"t","lease_duration":1,"renewable":true}}"#,
+                        r#"{"errors":[]}"#,
+                        r#"{"data":{"a":"b","data":{"a":"b"},"metadata":{"created_time":"","version":1}}}"#,
+                        r#"{"initialized":true,"sealed":true}"#,
+                    ])
+                    .prop_map(ToOwned::to_owned),
+                    ".{0,40}",
+                ],
+                "[0-9]{0,2}",
+                0..6_000_u64,
+            ),
+            1..20,
+        ),
+        is_v2: bool,
+    ) {
+        let (store, fake, _) = store(if is_v2 { V2 } else { EngineVersion::V1 });
+        let mut replies = replies.into_iter().cycle();
+        fake.serve(move |_| {
+            let (status, body, wait, millis) = replies.next().unwrap();
+            Reply::json(status, &body)
+                .with("retry-after", &wait)
+                .with("location", &body)
+                .after(Duration::from_millis(millis))
+        });
+        let a = name("a");
+        for operation in 0..6 {
+            let begun = fake.elapsed();
+            fake.run(async {
+                let version = Version("1 ".into());
+                match operation {
+                    0 => drop(store.get(&a).await),
+                    1 => drop(store.create(&a, b"text").await),
+                    2 => drop(store.delete(&a).await),
+                    3 => drop(store.list("", None, 10).await),
+                    4 => drop(store.status().await),
+                    _ => drop(store.replace(&a, b"text", &version).await),
+                }
+            });
+            prop_assert!(fake.elapsed() - begun <= Duration::from_secs(12));
+            for line in fake.lines() {
+                prop_assert!(!line.contains('\n') && line.len() < 1500, "{}", line);
+            }
+        }
+    }
 }
 
 #[test]
