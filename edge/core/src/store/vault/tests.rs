@@ -7,6 +7,7 @@ use crate::outgoing::{Destination, Response};
 use crate::secret_text::SecretText;
 
 mod driver;
+mod logins;
 mod outages;
 mod server;
 
@@ -81,7 +82,7 @@ fn shown(request: &Request) -> String {
     if !request.body.is_empty() {
         text += &format!("{}\n", std::str::from_utf8(&request.body).unwrap());
     }
-    text
+    text + &format!("for {} bytes within {:?}\n", request.limit, request.timeout)
 }
 
 fn requests(settings: &Settings) -> String {
