@@ -37,8 +37,8 @@ impl<W: World> Remote<W> {
         match keystore {
             Keystore::Memory | Keystore::Fs { .. } => None,
             Keystore::Vault(settings) => {
-                let vault = Vault::new(Clone::clone(settings), world);
-                Some(Self::Vault(Box::new(vault)))
+                let settings = (**settings).clone();
+                Some(Self::Vault(Box::new(Vault::new(settings, world))))
             }
         }
     }

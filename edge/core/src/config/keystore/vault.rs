@@ -51,17 +51,17 @@ pub(super) fn vault(store: &Fields<'_>) -> Option<Settings> {
     // Each of these notes what is wrong with it, so all of them have to be looked at.
     let transit = group(store, "transit", FIELDS).map(|fields| transit(&fields));
     let login = login(store, namespace.as_deref());
-    let server = group(store, "tls", FIELDS).map(|fields| tls(&fields));
+    let trust = group(store, "tls", FIELDS).map(|fields| tls(&fields));
     group(store, "status", FIELDS);
 
     let endpoint = endpoint?;
-    if server.is_some()
+    if trust.is_some()
         && endpoint.origin.starts_with("http:")
         && let Some(at) = store.get("tls")
     {
         at.warn("this has no effect: the endpoint is not https");
     }
-    let (authorities, certificate) = server.unwrap_or_default();
+    let (authorities, certificate) = trust.unwrap_or_default();
     Some(Settings {
         server: Destination {
             origin: endpoint.origin,
@@ -177,9 +177,10 @@ fn login_by(
     })
 }
 
-type Identification = (Option<String>, Option<ClientCertificate>);
+/// The authorities of the server's certificate, and the client's certificate.
+type Trust = (Option<String>, Option<ClientCertificate>);
 
-fn tls(fields: &Fields<'_>) -> Identification {
+fn tls(fields: &Fields<'_>) -> Trust {
     let certificate = match (fields.text("cert"), fields.text("key")) {
         (Some(certificate), Some(key)) => Some(ClientCertificate { certificate, key }),
         (Some(_), None) => {
