@@ -24,6 +24,7 @@ pub mod platform;
 pub mod policy;
 pub mod response;
 pub mod route;
+pub mod seal;
 pub mod service;
 pub mod store;
 pub mod time;
