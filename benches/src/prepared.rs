@@ -1,6 +1,6 @@
 //! A service that is ready to serve `generate` of cached keys, without the server around it.
 
-use sealedge::guest::types::{Body, Finished, Operation, Outcome, Request};
+use sealedge::guest::types::{Body, Finished, Operation, Outcome, Request, StoreOperation};
 use sealedge::guest::{Instance, wall_clock};
 use sealedge::pool::Factory;
 use sealedge_benches::Scene;
@@ -70,7 +70,7 @@ fn fill_cache(instance: &mut dyn Instance, request: &Request) {
     let begun = instance.begun();
     let io = begun
         .iter()
-        .find(|(_, what)| matches!(what, Operation::StoreGet(_)))
+        .find(|(_, what)| matches!(what, Operation::Store(StoreOperation::Get(_))))
         .unwrap()
         .0;
     let mut random = |buffer: &mut [u8]| buffer.fill(7);

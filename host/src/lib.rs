@@ -13,10 +13,13 @@ pub mod admission;
 #[expect(unsafe_code, reason = "an allocator is made of raw memory")]
 mod allocator;
 pub mod cli;
+mod file;
 pub mod guest;
 pub mod limits;
 mod memory;
 pub mod operation;
+pub mod outside;
+mod pem;
 pub mod pool;
 pub mod private_key;
 pub mod server;

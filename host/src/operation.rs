@@ -1,20 +1,27 @@
 //! What the service asks of the outside, done beside it.
 
-use std::collections::HashMap;
+mod flights;
+mod keeper;
+
+use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use sealedge_core::name::Name;
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::guest::types::{Entry, Failure, Operation, Outcome, Page};
+use crate::guest::Machine;
+use crate::guest::types::{Failure, Operation, Outcome, StoreOperation};
+use crate::outside::Outside;
 use crate::pool::{Address, Pool};
-use crate::store::{KeyStore, StoreError};
+use flights::Flights;
+use keeper::Measured;
+
+pub use keeper::Keeper;
 
 /// A body that is still on its way.
 pub struct PendingBody {
@@ -36,17 +43,22 @@ pub enum UnderWay {
 
 /// Does what the service asks for.
 pub struct Operations {
-    store: Arc<dyn KeyStore>,
+    keeper: Keeper,
+    outside: Arc<Outside>,
+    machine: Arc<Machine>,
     /// A store that hangs takes these, and leaves the runtime's other threads to work that must go on.
     store_places: Arc<Semaphore>,
     flights: Flights,
 }
 
 impl Operations {
-    /// Operations over a key store, of which so many are done at a time; the others wait.
-    pub fn new(store: Arc<dyn KeyStore>, at_a_time: usize) -> Self {
+    /// Operations over a key store, of which so many are done at a time; the others wait. Those that
+    /// are done elsewhere reach no more than `outside`.
+    pub fn new(keeper: Keeper, outside: Outside, machine: Arc<Machine>, at_a_time: usize) -> Self {
         Self {
-            store,
+            keeper,
+            outside: Arc::new(outside),
+            machine,
             store_places: Arc::new(Semaphore::new(at_a_time)),
             flights: Flights::default(),
         }
@@ -60,49 +72,8 @@ impl Operations {
         operation: Operation,
     ) -> Option<UnderWay> {
         let pool = pool.clone();
-        let store = self.store.clone();
         match operation {
-            Operation::Sleep(nanos) => {
-                let sleep = tokio::time::sleep(Duration::from_nanos(nanos));
-                let task = tokio::spawn(async move {
-                    sleep.await;
-                    pool.resume(address, &Outcome::Done);
-                });
-                return Some(UnderWay::Task(task.abort_handle()));
-            }
-            Operation::StoreGet(name) => {
-                self.get(pool, address, name.clone());
-                return Some(UnderWay::Read(name));
-            }
-            Operation::StoreCreate(entry) => self.in_store(pool, address, move |pool| {
-                let Entry { name, value } = entry;
-                let value = Zeroizing::new(value);
-                let created = with_name(&name, |name| store.create(name, &value));
-                // A read that began before may have found nothing, and where a key of this name was
-                // deleted a moment ago, a cache may have that one still: to seal with it would be to
-                // lose what is sealed.
-                pool.forget(&name);
-                done(created)
-            }),
-            Operation::StoreDelete(name) => self.in_store(pool, address, move |pool| {
-                let deleted = with_name(&name, |name| store.delete(name));
-                // Here and not only when the service asks for it: a request that has run out of time,
-                // or whose instance has died, does not ask any more.
-                pool.forget(&name);
-                done(deleted)
-            }),
-            Operation::StoreList(page) => self.in_store(pool, address, move |_| {
-                let Page {
-                    prefix,
-                    after,
-                    limit,
-                } = page;
-                match store.list(&prefix, after.as_deref(), limit as usize) {
-                    Ok(names) => Outcome::Names(names),
-                    Err(error) => failed(&error),
-                }
-            }),
-            Operation::StoreStatus => self.in_store(pool, address, move |_| done(store.status())),
+            Operation::Store(what) => return self.in_store(pool, address, what),
             Operation::Invalidate(name) => blocking(pool, address, move |pool| {
                 pool.forget(&name);
                 Outcome::Done
@@ -110,65 +81,118 @@ impl Operations {
             Operation::Totals(increments) => blocking(pool, address, move |pool| {
                 Outcome::Numbers(pool.totals(&increments))
             }),
+            Operation::ReadFile(path) => {
+                let outside = self.outside.clone();
+                blocking(pool, address, move |_| outside.read(&path));
+            }
+            Operation::Sleep(nanos) => {
+                // Now, and not when the task has its turn.
+                let sleep = tokio::time::sleep(Duration::from_nanos(nanos));
+                return Some(task(pool, address, async move {
+                    sleep.await;
+                    Outcome::Done
+                }));
+            }
             Operation::ReadBody(awaited) => {
-                let task = tokio::spawn(async move {
-                    let body = pool.take_body(address, awaited.call);
-                    let mut outcome = read(body, awaited.limit as usize).await;
-                    pool.resume(address, &outcome);
-                    wipe(&mut outcome);
-                });
-                return Some(UnderWay::Task(task.abort_handle()));
+                let limit = awaited.limit as usize;
+                let body = pool.clone();
+                return Some(task(pool, address, async move {
+                    read(body.take_body(address, awaited.call), limit).await
+                }));
+            }
+            Operation::Fetch(request) => {
+                let outside = self.outside.clone();
+                let fetch = async move { outside.fetch(request).await };
+                return Some(task(pool, address, fetch));
             }
         }
         None
     }
 
-    /// Reads a key, unless it is being read: then with that read.
-    fn get(&self, pool: Arc<Pool>, address: Address, name: String) {
-        let Some(flight) = self.flights.join(&name, address) else {
-            return;
-        };
-        let store = self.store.clone();
-        self.when_free(move || {
-            let flights = &pool.operations().flights;
-            if flights.is_abandoned(&name, &flight) {
-                return;
-            }
-            let value = with_name(&name, |name| store.get(name));
-            let mut outcome = match value {
-                Ok(mut value) => Outcome::Value(std::mem::take(&mut *value)),
-                Err(error) => failed(&error),
-            };
-            for address in flights.land(&name, &flight) {
-                pool.resume(address, &outcome);
-            }
-            wipe(&mut outcome);
-        });
-    }
-
-    /// Does work on the key store, and hands in its outcome.
+    /// Does an operation of the key store.
     fn in_store(
         &self,
         pool: Arc<Pool>,
         address: Address,
-        work: impl FnOnce(&Arc<Pool>) -> Outcome + Send + 'static,
-    ) {
-        self.when_free(move || {
-            let outcome = work(&pool);
-            pool.resume(address, &outcome);
+        what: StoreOperation,
+    ) -> Option<UnderWay> {
+        let changed = match &what {
+            StoreOperation::Get(name) => {
+                let name = name.clone();
+                self.read(pool, address, name.clone());
+                return Some(UnderWay::Read(name));
+            }
+            StoreOperation::Create(entry) => Some(entry.name.clone()),
+            StoreOperation::Delete(name) => Some(name.clone()),
+            StoreOperation::List(_) | StoreOperation::Status => None,
+        };
+        self.when_free(
+            pool,
+            what,
+            || true,
+            move |pool, outcome| {
+                // Here and not only when the service asks for it: a request that has run out of time, or
+                // whose instance has died, does not ask any more. After a create as well: a read that began
+                // before may have found nothing, and where a key of this name was deleted a moment ago, a
+                // cache may have that one still: to seal with it would be to lose what is sealed.
+                if let Some(name) = changed {
+                    pool.forget(&name);
+                }
+                pool.resume(address, outcome);
+            },
+        );
+        None
+    }
+
+    /// Reads a key, unless it is being read: then with that read.
+    fn read(&self, pool: Arc<Pool>, address: Address, name: String) {
+        let Some(flight) = self.flights.join(&name, address) else {
+            return;
+        };
+        let get = StoreOperation::Get(name.clone());
+        let (waiting, wanted, of) = (pool.clone(), flight.clone(), name.clone());
+        let is_wanted = move || !waiting.operations().flights.is_abandoned(&of, &wanted);
+        self.when_free(pool, get, is_wanted, move |pool, outcome| {
+            for address in pool.operations().flights.land(&name, &flight) {
+                pool.resume(address, outcome);
+            }
         });
     }
 
-    /// Does work on the key store as soon as it has a place.
-    fn when_free(&self, work: impl FnOnce() + Send + 'static) {
-        let places = self.store_places.clone();
+    /// Does an operation of the key store as soon as it has a place, if it is still wanted then; and
+    /// something with its outcome, where waiting for an instance holds up nobody else.
+    fn when_free(
+        &self,
+        pool: Arc<Pool>,
+        what: StoreOperation,
+        is_wanted: impl FnOnce() -> bool + Send + 'static,
+        then: impl FnOnce(&Arc<Pool>, &Outcome) + Send + 'static,
+    ) {
+        let (places, keeper) = (self.store_places.clone(), self.keeper.clone());
+        let machine = self.machine.clone();
         tokio::spawn(async move {
             // It is never closed, which would be an error.
             let place = places.acquire_owned().await;
-            tokio::task::spawn_blocking(move || {
-                work();
+            if !is_wanted() {
+                return;
+            }
+            let measured = Measured::begin(&what, &machine);
+            let asking = pool.clone();
+            let end = move |mut outcome: Outcome| {
+                measured.end(&outcome);
+                then(&pool, &outcome);
+                wipe(&mut outcome);
                 drop(place);
-            });
+            };
+            match keeper {
+                Keeper::Here(store) => {
+                    tokio::task::spawn_blocking(move || end(keeper::perform(&*store, what)));
+                }
+                Keeper::Elsewhere => {
+                    let outcome = keeper::ask(&asking, what).await;
+                    tokio::task::spawn_blocking(move || end(outcome));
+                }
+            }
         });
     }
 
@@ -198,6 +222,20 @@ fn blocking(
     });
 }
 
+/// Runs work that waits for nothing but the outside, and hands in its outcome.
+fn task(
+    pool: Arc<Pool>,
+    address: Address,
+    work: impl Future<Output = Outcome> + Send + 'static,
+) -> UnderWay {
+    let task = tokio::spawn(async move {
+        let mut outcome = work.await;
+        pool.resume(address, &outcome);
+        wipe(&mut outcome);
+    });
+    UnderWay::Task(task.abort_handle())
+}
+
 async fn read(body: Option<PendingBody>, limit: usize) -> Outcome {
     let Some(PendingBody {
         mut begun,
@@ -221,103 +259,10 @@ async fn read(body: Option<PendingBody>, limit: usize) -> Outcome {
     }
 }
 
-/// The service only ever asks for names that are valid; another one is a fault of the service.
-fn with_name<T>(
-    name: &str,
-    work: impl FnOnce(&Name) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    Name::new(name).map_or(Err(StoreError::NotFound), |name| work(&name))
-}
-
-fn done(result: Result<(), StoreError>) -> Outcome {
-    match result {
-        Ok(()) => Outcome::Done,
-        Err(error) => failed(&error),
-    }
-}
-
-fn failed(error: &StoreError) -> Outcome {
-    Outcome::Failed(match error {
-        StoreError::Exists => Failure::Exists,
-        StoreError::NotFound => Failure::NotFound,
-        StoreError::Unreachable { .. } => Failure::Unreachable(error.to_string()),
-        StoreError::Failed { .. } => Failure::Failed(error.to_string()),
-    })
-}
-
 fn wipe(outcome: &mut Outcome) {
-    if let Outcome::Value(value) = outcome {
-        value.zeroize();
-    }
-}
-
-/// Reads under way: one for a key, however many wait for it.
-#[derive(Default)]
-struct Flights(Mutex<HashMap<String, Arc<Flight>>>);
-
-/// One read, and who waits for it. Changed only under the lock of all flights.
-#[derive(Default)]
-struct Flight(Mutex<Vec<Address>>);
-
-impl Flights {
-    /// Waits for the read of a key; gives the flight if there was none, to be flown by the caller.
-    fn join(&self, name: &str, address: Address) -> Option<Arc<Flight>> {
-        let mut flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(flight) = flights.get(name) {
-            flight
-                .0
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(address);
-            return None;
-        }
-        let flight = Arc::new(Flight(Mutex::new(vec![address])));
-        flights.insert(name.to_owned(), flight.clone());
-        Some(flight)
-    }
-
-    /// Does not wait for the read of a key any more.
-    fn leave(&self, name: &str, address: Address) {
-        let flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(flight) = flights.get(name) {
-            let mut waiting = flight.0.lock().unwrap_or_else(PoisonError::into_inner);
-            waiting.retain(|other| *other != address);
-        }
-    }
-
-    /// Whether nobody waits for a read any more, which then ends before it has begun.
-    fn is_abandoned(&self, name: &str, flight: &Arc<Flight>) -> bool {
-        let mut flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = flight.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !waiting.is_empty() {
-            return false;
-        }
-        remove(&mut flights, name, flight);
-        true
-    }
-
-    /// Ends a flight; who has waited for it.
-    fn land(&self, name: &str, flight: &Arc<Flight>) -> Vec<Address> {
-        let mut flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        remove(&mut flights, name, flight);
-        std::mem::take(&mut *flight.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Keeps later reads of a key from joining its flight.
-    fn detach(&self, name: &str) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(name);
-    }
-}
-
-/// Removes a flight, if no other one has taken its place.
-fn remove(flights: &mut HashMap<String, Arc<Flight>>, name: &str, flight: &Arc<Flight>) {
-    if flights
-        .get(name)
-        .is_some_and(|current| Arc::ptr_eq(current, flight))
-    {
-        flights.remove(name);
+    match outcome {
+        Outcome::Value(value) => value.zeroize(),
+        Outcome::Answer(answer) => answer.body.zeroize(),
+        Outcome::Done | Outcome::Names(_) | Outcome::Numbers(_) | Outcome::Failed(_) => {}
     }
 }

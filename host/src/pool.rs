@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use zeroize::Zeroize;
 
 use crate::admission::Admitted;
-use crate::guest::types::{self, Finished, Outcome, Request, Settings};
+use crate::guest::types::{self, Finished, Outcome, Request, Settings, StoreOperation};
 use crate::guest::{Instance, Machine, Trap};
 use crate::operation::{Operations, PendingBody, UnderWay};
 
@@ -220,21 +220,42 @@ impl Pool {
     /// [`StartError`] says why they do not.
     pub async fn prepare(self: &Arc<Self>) -> Result<(), StartError> {
         let died = |Lost| StartError::Died("the service died while it started".to_owned());
-        let end = {
-            let call = self.next_call.fetch_add(1, Ordering::Relaxed);
-            let (index, slot) = self.pick();
-            let prepare = |instance: &mut dyn Instance| instance.prepare(call);
-            let (finished, mut slot) = self.enter(index, slot, prepare).map_err(died)?;
-            let end = slot.park(call, None);
-            if let Some(finished) = finished {
-                slot.end(call, finished);
-            }
-            end
-        };
+        let end = self
+            .call(self.pick(), |instance, call| instance.prepare(call))
+            .map_err(died)?;
         match end.await {
             Ok((Finished::Prepared(result), _)) => result.map_err(StartError::Prepare),
             _ => Err(died(Lost)),
         }
+    }
+
+    /// Does something in the key store elsewhere: always by the same instance, which is logged in there.
+    ///
+    /// # Errors
+    /// The instance died before it was done.
+    pub async fn store(self: &Arc<Self>, what: &StoreOperation) -> Result<Outcome, Lost> {
+        let first = self.slots.first().map(|slot| (0, locked(slot)));
+        let at = first.unwrap_or_else(|| self.pick());
+        let end = self.call(at, |instance, call| instance.in_store(call, what))?;
+        match end.await {
+            Ok((Finished::Stored(outcome), _)) => Ok(outcome),
+            _ => Err(Lost),
+        }
+    }
+
+    /// Begins a call of the host's own in the instance of a slot: its end.
+    fn call(
+        self: &Arc<Self>,
+        (index, slot): (usize, MutexGuard<'_, Slot>),
+        work: impl FnOnce(&mut dyn Instance, u64) -> Result<Option<Finished>, Trap>,
+    ) -> Result<oneshot::Receiver<Ended>, Lost> {
+        let call = self.next_call.fetch_add(1, Ordering::Relaxed);
+        let (finished, mut slot) = self.enter(index, slot, |instance| work(instance, call))?;
+        let end = slot.park(call, None);
+        if let Some(finished) = finished {
+            slot.end(call, finished);
+        }
+        Ok(end)
     }
 
     /// What the certificates of a connection say about its client: opaque to the host.

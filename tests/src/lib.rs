@@ -7,6 +7,7 @@ pub mod frames;
 pub mod history;
 pub mod log_stream;
 pub mod memory;
+pub mod openbao;
 pub mod raw;
 pub mod server;
 pub mod soak;

@@ -31,6 +31,8 @@ mod lost;
 mod memory;
 #[path = "suite/metrics.rs"]
 mod metrics;
+#[path = "suite/outage.rs"]
+mod outage;
 #[path = "suite/parity.rs"]
 mod parity;
 #[path = "suite/paths.rs"]
@@ -53,6 +55,8 @@ mod sleep;
 mod soak;
 #[path = "suite/startup.rs"]
 mod startup;
+#[path = "suite/stores.rs"]
+mod stores;
 #[path = "suite/streams.rs"]
 mod streams;
 #[path = "suite/timeouts.rs"]

@@ -13,7 +13,7 @@ pub fn read(
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<(Config, Vec<String>), Vec<String>> {
     let supported = Supported {
-        keystores: &["fs", "mem"],
+        keystores: &["fs", "mem", "vault"],
         tls: true,
         client_verification: true,
         api_paths: &configurable(),

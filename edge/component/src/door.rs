@@ -9,23 +9,25 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
-use sealedge_core::audit::Record;
-use sealedge_core::config::Config;
+use sealedge_core::config::{Config, Keystore};
 use sealedge_core::log::Subscription;
 use sealedge_core::name::Name;
-use sealedge_core::platform::{Body, BodyError, Platform, System};
+use sealedge_core::platform::Platform;
 use sealedge_core::response::{Answer, Response};
 use sealedge_core::service::{Request, Service};
+use sealedge_core::store::remote::Remote;
 use sealedge_core::store::{Store, StoreError};
-use sealedge_core::time::Time;
 use zeroize::Zeroizing;
 
-use crate::lent::{Lent, Operation, Outcome};
+use crate::lent::{Lent, Operation, Outcome, StoreOperation};
 
+mod host;
 #[cfg(test)]
 mod tests;
+
+use host::Host;
+pub use host::LentBody;
 
 /// How a call ended.
 pub enum Finished {
@@ -35,6 +37,18 @@ pub enum Finished {
     Subscribed(Subscription),
     /// The end of [`Door::prepare`]; an error says what the operator should know.
     Prepared(Result<(), String>),
+    /// The end of [`Door::in_store`].
+    Stored(Result<Stored, StoreError>),
+}
+
+/// What a key store has answered.
+pub enum Stored {
+    /// It is done, and there is nothing to tell.
+    Done,
+    /// A stored value.
+    Value(Zeroizing<Vec<u8>>),
+    /// Names.
+    Names(Vec<String>),
 }
 
 type Task = Pin<Box<dyn Future<Output = Finished>>>;
@@ -44,6 +58,9 @@ pub struct Door<L: Lent> {
     service: Rc<Service<Host<L>>>,
     /// What the service becomes by [`Door::adopt`].
     next: Option<Rc<Service<Host<L>>>>,
+    keystore: Keystore,
+    /// The key store, if it is elsewhere.
+    remote: Option<Rc<Remote<Host<L>>>>,
     shared: Rc<Shared<L>>,
     parked: BTreeMap<u64, Task>,
 }
@@ -53,24 +70,35 @@ impl<L: Lent> Door<L> {
     pub fn new(config: Config, lent: L) -> Self {
         let shared = Rc::new(Shared {
             lent,
+            is_elsewhere: !config.keystore.destinations().is_empty(),
             next: Cell::new(0),
             call: Cell::new(0),
             waiting: RefCell::default(),
             entropy: RefCell::default(),
         });
-        let service = Rc::new(Service::new(config, host(&shared)));
+        let keystore = config.keystore.clone();
+        let remote = Remote::new(&keystore, Host::new(&shared)).map(Rc::new);
+        let service = Rc::new(Service::new(config, Host::new(&shared)));
         Self {
             service,
             next: None,
+            keystore,
+            remote,
             shared,
             parked: BTreeMap::new(),
         }
     }
 
     /// Reads in another configuration, which [`Door::adopt`] puts in force: the service as it will be.
-    pub fn propose(&mut self, config: Config) -> &Service<impl Platform> {
-        let next = self.service.successor(config, host(&self.shared));
-        self.next.insert(Rc::new(next))
+    ///
+    /// # Errors
+    /// It has another key store: policies that were written for that must not open this one.
+    pub fn propose(&mut self, config: Config) -> Result<&Service<impl Platform>, String> {
+        if config.keystore != self.keystore {
+            return Err("keystore: restart the server to change it".to_owned());
+        }
+        let next = self.service.successor(config, Host::new(&self.shared));
+        Ok(self.next.insert(Rc::new(next)))
     }
 
     /// Puts the proposed configuration in force, if there is one. Calls that are parked end under the
@@ -91,10 +119,7 @@ impl<L: Lent> Door<L> {
 
     /// A body that is still on its way to the call.
     pub fn body(&self, call: u64) -> LentBody<L> {
-        LentBody {
-            call,
-            shared: self.shared.clone(),
-        }
+        LentBody::new(call, &self.shared)
     }
 
     /// Begins a request; `None` if it is parked.
@@ -122,6 +147,17 @@ impl<L: Lent> Door<L> {
             Finished::Prepared(
                 prepared.map_err(|error| error.detail().unwrap_or(error.to_string())),
             )
+        })
+    }
+
+    /// Begins something in the key store elsewhere.
+    pub fn in_store(&mut self, call: u64, what: StoreOperation) -> Option<Finished> {
+        let remote = self.remote.clone();
+        self.begin(call, async move {
+            Finished::Stored(match remote {
+                Some(remote) => in_store(&*remote, what).await,
+                None => Err(StoreError::Failed("it is not elsewhere".to_owned())),
+            })
         })
     }
 
@@ -167,21 +203,41 @@ impl<L: Lent> Door<L> {
     }
 }
 
-fn host<L: Lent>(shared: &Rc<Shared<L>>) -> Host<L> {
-    Host {
-        store: LentStore(shared.clone()),
+async fn in_store(store: &impl Store, what: StoreOperation) -> Result<Stored, StoreError> {
+    let known = |name: &str| Name::new(name).ok_or(StoreError::NotFound);
+    match what {
+        StoreOperation::Create { name, value } => {
+            let value = Zeroizing::new(value);
+            store.create(&known(&name)?, &value).await?;
+        }
+        StoreOperation::Get(name) => {
+            return store.get(&known(&name)?).await.map(Stored::Value);
+        }
+        StoreOperation::Delete(name) => store.delete(&known(&name)?).await?,
+        StoreOperation::List {
+            prefix,
+            after,
+            limit,
+        } => {
+            let names = store.list(&prefix, after.as_deref(), limit as usize);
+            return names.await.map(Stored::Names);
+        }
+        StoreOperation::Status => store.status().await?,
     }
+    Ok(Stored::Done)
 }
 
 /// What the calls of one instance share.
 struct Shared<L> {
     lent: L,
+    /// Whether keys are kept by servers elsewhere.
+    is_elsewhere: bool,
     /// The number of the next operation.
     next: Cell<u64>,
     /// The call that is being polled: the operations that begin are its.
     call: Cell<u64>,
     waiting: RefCell<BTreeMap<u64, Waiting>>,
-    entropy: RefCell<Entropy>,
+    entropy: RefCell<host::Entropy>,
 }
 
 struct Waiting {
@@ -245,194 +301,5 @@ impl<L: Lent> Drop for Pending<L> {
         if waiting.is_some_and(|waiting| waiting.outcome.is_none()) {
             self.shared.lent.cancel(self.io);
         }
-    }
-}
-
-/// The platform that the host is.
-struct Host<L: Lent> {
-    store: LentStore<L>,
-}
-
-impl<L: Lent> Host<L> {
-    fn shared(&self) -> &Rc<Shared<L>> {
-        &self.store.0
-    }
-}
-
-impl<L: Lent> Platform for Host<L> {
-    type Store = LentStore<L>;
-    type Crypto = L::Crypto;
-    type Body = LentBody<L>;
-
-    fn store(&self) -> &LentStore<L> {
-        &self.store
-    }
-
-    fn crypto(&self) -> &L::Crypto {
-        self.shared().lent.crypto()
-    }
-
-    fn now(&self) -> Time {
-        Time::from_nanos(self.shared().lent.now())
-    }
-
-    fn random(&self, buffer: &mut [u8]) {
-        self.shared()
-            .entropy
-            .borrow_mut()
-            .fill(buffer, &self.shared().lent);
-    }
-
-    async fn sleep(&self, duration: Duration) {
-        self.shared().perform(Operation::Sleep(duration)).await;
-    }
-
-    async fn invalidate(&self, name: &Name) {
-        self.shared()
-            .perform(Operation::Invalidate(name.as_str()))
-            .await;
-    }
-
-    async fn totals(&self, increments: Vec<u64>) -> Vec<u64> {
-        match self.shared().perform(Operation::Totals(&increments)).await {
-            Outcome::Numbers(sums) => sums,
-            _ => increments,
-        }
-    }
-
-    fn system(&self) -> System {
-        self.shared().lent.system()
-    }
-
-    fn audit(&self, record: &Record<'_>) {
-        self.shared().lent.audit(&record.to_json());
-    }
-
-    fn error(&self, message: &str) {
-        self.shared().lent.error(message);
-    }
-}
-
-/// The key store that the host lends.
-struct LentStore<L>(Rc<Shared<L>>);
-
-impl<L: Lent> Store for LentStore<L> {
-    async fn create(&self, name: &Name, value: &[u8]) -> Result<(), StoreError> {
-        done(
-            self.0
-                .perform(Operation::StoreCreate {
-                    name: name.as_str(),
-                    value,
-                })
-                .await,
-        )
-    }
-
-    async fn get(&self, name: &Name) -> Result<Zeroizing<Vec<u8>>, StoreError> {
-        match self.0.perform(Operation::StoreGet(name.as_str())).await {
-            Outcome::Value(value) => Ok(value),
-            other => Err(failure(other)),
-        }
-    }
-
-    async fn delete(&self, name: &Name) -> Result<(), StoreError> {
-        done(self.0.perform(Operation::StoreDelete(name.as_str())).await)
-    }
-
-    async fn list(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<String>, StoreError> {
-        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        match self
-            .0
-            .perform(Operation::StoreList {
-                prefix,
-                after,
-                limit,
-            })
-            .await
-        {
-            Outcome::Names(names) => Ok(names),
-            other => Err(failure(other)),
-        }
-    }
-
-    async fn status(&self) -> Result<(), StoreError> {
-        done(self.0.perform(Operation::StoreStatus).await)
-    }
-}
-
-fn done(outcome: Outcome) -> Result<(), StoreError> {
-    match outcome {
-        Outcome::Done => Ok(()),
-        other => Err(failure(other)),
-    }
-}
-
-fn failure(outcome: Outcome) -> StoreError {
-    match outcome {
-        Outcome::Store(error) => error,
-        _ => StoreError::Failed("the host answered something else than was asked".to_owned()),
-    }
-}
-
-/// A body that the host reads when it is asked to.
-pub struct LentBody<L> {
-    call: u64,
-    shared: Rc<Shared<L>>,
-}
-
-impl<L: Lent> Body for LentBody<L> {
-    async fn read(self, limit: usize) -> Result<Vec<u8>, BodyError> {
-        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        match self
-            .shared
-            .perform(Operation::ReadBody {
-                call: self.call,
-                limit,
-            })
-            .await
-        {
-            Outcome::Value(mut body) => Ok(std::mem::take(&mut *body)),
-            Outcome::Body(error) => Err(error),
-            _ => Err(BodyError::Broken),
-        }
-    }
-}
-
-/// Random bytes in stock: asking the host for each few costs more than making them.
-#[derive(Default)]
-struct Entropy {
-    stock: Zeroizing<Vec<u8>>,
-}
-
-/// How many bytes are asked for at a time.
-const STOCK: usize = 4096;
-
-impl Entropy {
-    fn fill<L: Lent>(&mut self, buffer: &mut [u8], lent: &L) {
-        if self.stock.len() < buffer.len() {
-            self.stock = Zeroizing::new(lent.random(STOCK.max(buffer.len())));
-        }
-        let left = self.stock.len().checked_sub(buffer.len());
-        let Some((left, taken)) = left.and_then(|left| self.stock.split_at_mut_checked(left))
-        else {
-            // A host that gives less than was asked for must not make keys of zeros.
-            std::process::abort();
-        };
-        // Nothing that was handed out stays behind. Most is taken in words, few bytes are left of it.
-        let ((to, to_rest), (from, from_rest)) =
-            (buffer.as_chunks_mut::<4>(), taken.as_chunks_mut());
-        for (to, from) in to.iter_mut().zip(from) {
-            *to = std::mem::take(from);
-        }
-        for (to, from) in to_rest.iter_mut().zip(from_rest) {
-            *to = std::mem::take(from);
-        }
-        let left = left.len();
-        self.stock.truncate(left);
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use sealedge_core::crypto::Crypto;
-use sealedge_core::platform::{BodyError, System};
-use sealedge_core::store::StoreError;
+use sealedge_core::outgoing::{Request, Response};
+use sealedge_core::platform::System;
 use zeroize::Zeroizing;
 
 /// The host, seen from the door.
@@ -31,30 +31,9 @@ pub trait Lent: 'static {
 }
 
 /// What the door can ask of the host.
-#[derive(Clone, Copy)]
 pub enum Operation<'a> {
-    /// Stores a value under a name that is free.
-    StoreCreate {
-        /// The key's name.
-        name: &'a str,
-        /// Its stored form.
-        value: &'a [u8],
-    },
-    /// Reads what is under a name.
-    StoreGet(&'a str),
-    /// Removes what is under a name.
-    StoreDelete(&'a str),
-    /// Lists names in byte order.
-    StoreList {
-        /// What they begin with.
-        prefix: &'a str,
-        /// After which name the list begins.
-        after: Option<&'a str>,
-        /// How many there may be.
-        limit: u32,
-    },
-    /// Asks whether the store answers.
-    StoreStatus,
+    /// Of the key store, wherever it is.
+    Store(StoreOperation),
     /// Waits.
     Sleep(Duration),
     /// Calls [`crate::door::Door::forget`] in every instance.
@@ -68,20 +47,68 @@ pub enum Operation<'a> {
         /// The most bytes that it may have.
         limit: u32,
     },
+    /// Sends a request to a server elsewhere.
+    Fetch(Request),
+    /// Reads a file.
+    ReadFile(&'a str),
+}
+
+/// What a key store can do.
+pub enum StoreOperation {
+    /// Stores a value under a name that is free.
+    Create {
+        /// The key's name.
+        name: String,
+        /// Its stored form.
+        value: Vec<u8>,
+    },
+    /// Reads what is under a name.
+    Get(String),
+    /// Removes what is under a name.
+    Delete(String),
+    /// Lists names in byte order.
+    List {
+        /// What they begin with.
+        prefix: String,
+        /// After which name the list begins.
+        after: Option<String>,
+        /// How many there may be.
+        limit: u32,
+    },
+    /// Asks whether the store answers.
+    Status,
 }
 
 /// How an operation ended.
 pub enum Outcome {
     /// It is done, and there is nothing to tell.
     Done,
-    /// A stored value or a body.
+    /// A stored value, a body or a file.
     Value(Zeroizing<Vec<u8>>),
     /// Names.
     Names(Vec<String>),
     /// Counters.
     Numbers(Vec<u64>),
-    /// The store did not do it.
-    Store(StoreError),
-    /// The body is not to be had.
-    Body(BodyError),
+    /// The answer of a server elsewhere.
+    Answer(Response),
+    /// It is not done.
+    Failed(Failure),
+}
+
+/// Why an operation is not done.
+pub enum Failure {
+    /// A create found something under the name.
+    Exists,
+    /// The store has nothing under the name.
+    NotFound,
+    /// The store or the server is away, and why.
+    Unreachable(String),
+    /// The store answers, but could not do it, and why; there is no such file.
+    Failed(String),
+    /// The server did not answer in time.
+    TimedOut,
+    /// The body has more bytes than it may.
+    TooLarge,
+    /// The client stopped sending its body.
+    Broken,
 }

@@ -36,7 +36,10 @@ macro_rules! translations {
             let (config, warnings) = $crate::configure::read(document, variable)?;
             let mut settings = settings(&config, warnings);
             match door {
-                Some(door) => complete(&mut settings, door.propose(config)),
+                Some(door) => {
+                    let service = door.propose(config).map_err(|problem| vec![problem])?;
+                    complete(&mut settings, service);
+                }
                 none => {
                     let door = none.insert($crate::door::Door::new(config, lent()));
                     complete(&mut settings, door.service());
@@ -65,11 +68,26 @@ macro_rules! translations {
                 store: match &config.keystore {
                     Keystore::Memory => types::Store::Memory,
                     Keystore::Fs { path } => types::Store::Files(path.clone()),
+                    remote => types::Store::Remote(types::Remote {
+                        destinations: remote.destinations().into_iter().map(destination).collect(),
+                        files: remote.files(),
+                    }),
                 },
                 forwarded_header: None,
                 audit_log: config.log.audit,
                 error_log: config.log.error,
                 warnings,
+            }
+        }
+
+        fn destination(there: ::sealedge_core::outgoing::Destination) -> types::Destination {
+            let files = there.certificate.map(|it| (it.certificate, it.key));
+            let (certificate, key) = files.unzip();
+            types::Destination {
+                origin: there.origin,
+                authorities: there.authorities,
+                certificate,
+                key,
             }
         }
 
@@ -91,6 +109,7 @@ macro_rules! translations {
                     types::Finished::Subscribed(subscription_of(subscription))
                 }
                 Finished::Prepared(result) => types::Finished::Prepared(result),
+                Finished::Stored(end) => types::Finished::Stored(stored(end)),
             }
         }
 
@@ -126,26 +145,52 @@ macro_rules! translations {
         }
 
         fn outcome(what: types::Outcome) -> $crate::lent::Outcome {
-            use ::sealedge_core::platform::BodyError;
-            use ::sealedge_core::store::StoreError;
-            use $crate::lent::Outcome;
+            use $crate::lent::{Failure, Outcome};
 
             match what {
                 types::Outcome::Done => Outcome::Done,
                 types::Outcome::Value(value) => Outcome::Value(value.into()),
                 types::Outcome::Names(names) => Outcome::Names(names),
                 types::Outcome::Numbers(numbers) => Outcome::Numbers(numbers),
-                types::Outcome::Failed(failure) => match failure {
-                    types::Failure::Exists => Outcome::Store(StoreError::Exists),
-                    types::Failure::NotFound => Outcome::Store(StoreError::NotFound),
-                    types::Failure::Unreachable(why) => {
-                        Outcome::Store(StoreError::Unreachable(why))
-                    }
-                    types::Failure::Failed(why) => Outcome::Store(StoreError::Failed(why)),
-                    types::Failure::TooLarge => Outcome::Body(BodyError::TooLarge),
-                    types::Failure::Broken => Outcome::Body(BodyError::Broken),
-                },
+                types::Outcome::Answer(answer) => {
+                    Outcome::Answer(::sealedge_core::outgoing::Response {
+                        status: answer.status,
+                        headers: answer.headers,
+                        body: answer.body.into(),
+                    })
+                }
+                types::Outcome::Failed(failure) => Outcome::Failed(match failure {
+                    types::Failure::Exists => Failure::Exists,
+                    types::Failure::NotFound => Failure::NotFound,
+                    types::Failure::Unreachable(why) => Failure::Unreachable(why),
+                    types::Failure::Failed(why) => Failure::Failed(why),
+                    types::Failure::TimedOut => Failure::TimedOut,
+                    types::Failure::TooLarge => Failure::TooLarge,
+                    types::Failure::Broken => Failure::Broken,
+                }),
             }
+        }
+
+        fn stored(
+            end: Result<$crate::door::Stored, ::sealedge_core::store::StoreError>,
+        ) -> types::Outcome {
+            use ::sealedge_core::store::StoreError;
+            use $crate::door::Stored;
+
+            let failure = match end {
+                Ok(Stored::Done) => return types::Outcome::Done,
+                Ok(Stored::Value(mut value)) => {
+                    return types::Outcome::Value(::std::mem::take(&mut *value));
+                }
+                Ok(Stored::Names(names)) => return types::Outcome::Names(names),
+                Err(StoreError::Exists) => types::Failure::Exists,
+                Err(StoreError::NotFound) => types::Failure::NotFound,
+                Err(StoreError::Unreachable(why)) => types::Failure::Unreachable(why),
+                Err(StoreError::Failed(why)) => types::Failure::Failed(why),
+                // The host never asks for what ends so.
+                Err(StoreError::Changed) => types::Failure::Failed(String::new()),
+            };
+            types::Outcome::Failed(failure)
         }
 
         fn system(machine: types::Machine) -> ::sealedge_core::platform::System {
@@ -166,24 +211,7 @@ macro_rules! translations {
             use $crate::lent::Operation;
 
             match operation {
-                Operation::StoreCreate { name, value } => {
-                    types::Operation::StoreCreate(types::Entry {
-                        name: name.to_owned(),
-                        value: value.to_owned(),
-                    })
-                }
-                Operation::StoreGet(name) => types::Operation::StoreGet(name.to_owned()),
-                Operation::StoreDelete(name) => types::Operation::StoreDelete(name.to_owned()),
-                Operation::StoreList {
-                    prefix,
-                    after,
-                    limit,
-                } => types::Operation::StoreList(types::Page {
-                    prefix: prefix.to_owned(),
-                    after: after.map(ToOwned::to_owned),
-                    limit,
-                }),
-                Operation::StoreStatus => types::Operation::StoreStatus,
+                Operation::Store(what) => types::Operation::Store(store_operation_of(what)),
                 Operation::Sleep(duration) => {
                     let nanos = u64::try_from(duration.as_nanos());
                     types::Operation::Sleep(nanos.unwrap_or(u64::MAX))
@@ -193,6 +221,69 @@ macro_rules! translations {
                 Operation::ReadBody { call, limit } => {
                     types::Operation::ReadBody(types::AwaitedBody { call, limit })
                 }
+                Operation::Fetch(request) => types::Operation::Fetch(outgoing(request)),
+                Operation::ReadFile(path) => types::Operation::ReadFile(path.to_owned()),
+            }
+        }
+
+        fn outgoing(mut request: ::sealedge_core::outgoing::Request) -> types::Outgoing {
+            let timeout = u64::try_from(request.timeout.as_nanos());
+            types::Outgoing {
+                destination: u32::try_from(request.destination).unwrap_or(u32::MAX),
+                method: request.method.to_owned(),
+                path: request.path,
+                headers: request
+                    .headers
+                    .into_iter()
+                    .map(|(name, mut value)| (name.to_owned(), ::std::mem::take(&mut *value)))
+                    .collect(),
+                body: ::std::mem::take(&mut *request.body),
+                limit: u32::try_from(request.limit).unwrap_or(u32::MAX),
+                timeout: timeout.unwrap_or(u64::MAX),
+            }
+        }
+
+        fn store_operation_of(what: $crate::lent::StoreOperation) -> types::StoreOperation {
+            use $crate::lent::StoreOperation;
+
+            match what {
+                StoreOperation::Create { name, value } => {
+                    types::StoreOperation::Create(types::Entry { name, value })
+                }
+                StoreOperation::Get(name) => types::StoreOperation::Get(name),
+                StoreOperation::Delete(name) => types::StoreOperation::Delete(name),
+                StoreOperation::List {
+                    prefix,
+                    after,
+                    limit,
+                } => types::StoreOperation::List(types::Page {
+                    prefix,
+                    after,
+                    limit,
+                }),
+                StoreOperation::Status => types::StoreOperation::Status,
+            }
+        }
+
+        fn store_operation(what: types::StoreOperation) -> $crate::lent::StoreOperation {
+            use $crate::lent::StoreOperation;
+
+            match what {
+                types::StoreOperation::Create(types::Entry { name, value }) => {
+                    StoreOperation::Create { name, value }
+                }
+                types::StoreOperation::Get(name) => StoreOperation::Get(name),
+                types::StoreOperation::Delete(name) => StoreOperation::Delete(name),
+                types::StoreOperation::List(types::Page {
+                    prefix,
+                    after,
+                    limit,
+                }) => StoreOperation::List {
+                    prefix,
+                    after,
+                    limit,
+                },
+                types::StoreOperation::Status => StoreOperation::Status,
             }
         }
     };

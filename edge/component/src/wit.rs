@@ -48,6 +48,13 @@ impl Guest for Component {
         door(|door| door.prepare(call)).flatten().map(finished)
     }
 
+    fn in_store(call: u64, what: types::StoreOperation) -> Option<types::Finished> {
+        let what = store_operation(what);
+        door(|door| door.in_store(call, what))
+            .flatten()
+            .map(finished)
+    }
+
     fn authenticate(chain: Vec<Vec<u8>>, ip: String, trusted: bool) -> Vec<u8> {
         Client::new(chain.iter().map(Vec::as_slice), &ip, trusted).into_bytes()
     }

@@ -5,14 +5,43 @@
 use std::future::Future;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use crate::audit;
 use crate::crypto::Crypto;
 use crate::name::Name;
+use crate::outgoing::{Fault, Request, Response};
 use crate::store::Store;
 use crate::time::Time;
 
+/// What a platform lends to all of the service, key stores elsewhere among it.
+pub trait World: 'static {
+    /// The time now.
+    fn now(&self) -> Time;
+
+    /// Fills `buffer` from a cryptographically secure source.
+    fn random(&self, buffer: &mut [u8]);
+
+    /// Completes after `duration`.
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()>;
+
+    /// Sends a request to a server that the configuration names, and waits for its answer. It is sent
+    /// once: only the caller knows whether it may be repeated. No redirection is followed.
+    fn fetch(&self, request: Request) -> impl Future<Output = Result<Response, Fault>>;
+
+    /// The content of a file that the configuration names, as it is now; an error says why there is
+    /// none.
+    fn file(&self, path: &str) -> impl Future<Output = Result<Zeroizing<Vec<u8>>, String>>;
+
+    /// Takes a line for the operator's error log, if the configuration wants one, and for whoever reads
+    /// it as a stream. It may name hosts and paths, never a secret. The platform counts it
+    /// ([`Counters::error_event`](crate::metrics::Counters::error_event)), for it knows of errors beside
+    /// the service's.
+    fn error(&self, message: &str);
+}
+
 /// Everything that a platform lends to the service.
-pub trait Platform: 'static {
+pub trait Platform: World {
     /// The key store of the platform itself: files, memory, a database.
     type Store: Store;
     /// Fast symmetric primitives, or the service's own.
@@ -25,15 +54,6 @@ pub trait Platform: 'static {
 
     /// The primitives behind every key.
     fn crypto(&self) -> &Self::Crypto;
-
-    /// The time now.
-    fn now(&self) -> Time;
-
-    /// Fills `buffer` from a cryptographically secure source.
-    fn random(&self, buffer: &mut [u8]);
-
-    /// Completes after `duration`.
-    fn sleep(&self, duration: Duration) -> impl Future<Output = ()>;
 
     /// Makes every instance of the service forget the key: done when no cache holds it any more,
     /// and no read that has begun will put it into one.
@@ -49,12 +69,6 @@ pub trait Platform: 'static {
     /// Takes an audit record: for the audit log, if the configuration wants one, and for whoever reads
     /// it as a stream.
     fn audit(&self, record: &audit::Record<'_>);
-
-    /// Takes a line for the operator's error log, if the configuration wants one, and for whoever reads
-    /// it as a stream. It may name hosts and paths, never a secret. The platform counts it
-    /// ([`Counters::error_event`](crate::metrics::Counters::error_event)), for it knows of errors beside
-    /// the service's.
-    fn error(&self, message: &str);
 }
 
 /// The part of a request's body that the service has not seen.

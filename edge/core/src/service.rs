@@ -27,6 +27,9 @@ use seen::Seen;
 
 mod seen;
 
+#[cfg(test)]
+mod tests;
+
 /// How much of a method is said again in the answer, in characters: a client that reads no answers
 /// should not fill the memory with its own words.
 const LONGEST_METHOD: usize = 32;
@@ -302,7 +305,15 @@ impl<P: Platform> Service<P> {
     }
 
     fn refuse(&self, error: &Error) -> Response {
-        if let Some(detail) = error.detail() {
+        let is_outage = matches!(
+            error,
+            Error::Store {
+                source: StoreError::Unreachable(_),
+                ..
+            }
+        );
+        let is_logged = is_outage && self.platform.store().logs_outages();
+        if let Some(detail) = error.detail().filter(|_| !is_logged) {
             self.platform.error(&detail);
         }
         Response::error(error)

@@ -7,6 +7,9 @@ use zeroize::Zeroizing;
 
 use crate::name::Name;
 
+pub mod remote;
+pub mod vault;
+
 /// A key store. Every store shows the same behaviour, whatever is behind it.
 pub trait Store {
     /// Stores `value` under `name` if nothing is there, else [`StoreError::Exists`].
@@ -29,7 +32,47 @@ pub trait Store {
 
     /// Whether the store answers.
     fn status(&self) -> impl Future<Output = Result<(), StoreError>>;
+
+    /// Whether the store writes itself into the error log that it is away, and that it is back: then
+    /// nobody else says it for each request.
+    fn logs_outages(&self) -> bool {
+        false
+    }
 }
+
+/// A store in which a value can be replaced by another one, without a moment in which the key is gone.
+pub trait Rewrite: Store {
+    /// The value under `name` and its version, else [`StoreError::NotFound`].
+    fn read(&self, name: &Name) -> impl Future<Output = Result<Versioned, StoreError>>;
+
+    /// Puts `value` in the place of the one that has this version, and leaves nothing of that one; else
+    /// [`StoreError::Changed`], or [`StoreError::NotFound`] if nothing is there any more.
+    ///
+    /// After any other error the new value may be there, and something left of the old one:
+    /// [`Rewrite::tidy`].
+    fn replace(
+        &self,
+        name: &Name,
+        value: &[u8],
+        version: &Version,
+    ) -> impl Future<Output = Result<(), StoreError>>;
+
+    /// Leaves nothing of values older than the one that has this version: there are such only where a
+    /// replace was interrupted.
+    fn tidy(&self, name: &Name, version: &Version) -> impl Future<Output = Result<(), StoreError>>;
+}
+
+/// A value as it was at some moment.
+pub struct Versioned {
+    /// The stored form of a key.
+    pub value: Zeroizing<Vec<u8>>,
+    /// Which of the values under this name it is.
+    pub version: Version,
+}
+
+/// Tells one value under a name from another one; only its store can read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version(pub String);
 
 /// Why a store did not do what it was asked for.
 ///
@@ -40,6 +83,8 @@ pub enum StoreError {
     Exists,
     /// Nothing is under the name.
     NotFound,
+    /// A replace found another value under the name than the one that it was to replace.
+    Changed,
     /// The store is away: not reachable, timed out or answering 5xx.
     Unreachable(String),
     /// The store answers, but could not do this.
@@ -51,6 +96,7 @@ impl fmt::Display for StoreError {
         match self {
             Self::Exists => f.write_str("the key exists"),
             Self::NotFound => f.write_str("the key does not exist"),
+            Self::Changed => f.write_str("the key was replaced or created anew meanwhile"),
             Self::Unreachable(why) => write!(f, "the key store is not reachable: {why}"),
             Self::Failed(why) => f.write_str(why),
         }

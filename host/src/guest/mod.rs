@@ -26,7 +26,7 @@ pub use machine::{Machine, wall_clock};
 use crate::pool::Factory;
 use budget::{Budget, thread_time};
 use imports::Imports;
-use types::{Finished, Operation, Outcome, Request, Settings};
+use types::{Finished, Operation, Outcome, Request, Settings, StoreOperation};
 
 #[expect(missing_docs, reason = "generated from wit/, which has the comments")]
 mod bindings {
@@ -79,6 +79,8 @@ pub trait Instance: Send {
     fn configure(&mut self, document: &str) -> Result<Result<Settings, Vec<String>>, Trap>;
     /// See `prepare` in `wit/`.
     fn prepare(&mut self, call: u64) -> Result<Option<Finished>, Trap>;
+    /// See `in-store` in `wit/`.
+    fn in_store(&mut self, call: u64, what: &StoreOperation) -> Result<Option<Finished>, Trap>;
     /// See `adopt` in `wit/`.
     fn adopt(&mut self) -> Result<bool, Trap>;
     /// See `authenticate` in `wit/`.
@@ -234,6 +236,11 @@ impl Instance for Guest {
     fn prepare(&mut self, call: u64) -> Result<Option<Finished>, Trap> {
         let (store, service) = self.limited(CALL_LIMIT);
         Ok(service.call_prepare(store, call)?)
+    }
+
+    fn in_store(&mut self, call: u64, what: &StoreOperation) -> Result<Option<Finished>, Trap> {
+        let (store, service) = self.limited(CALL_LIMIT);
+        Ok(service.call_in_store(store, call, what)?)
     }
 
     fn adopt(&mut self) -> Result<bool, Trap> {

@@ -11,7 +11,7 @@ use sealedge_core::client::Client;
 use sealedge_core::platform::System;
 
 use super::crypto::RingCrypto;
-use super::types::{self, Finished, Operation, Outcome, Request, Settings};
+use super::types::{self, Finished, Operation, Outcome, Request, Settings, StoreOperation};
 use super::{Instance, Machine, Trap};
 use crate::pool::Factory;
 
@@ -81,6 +81,11 @@ impl Instance for Confined {
 
     fn prepare(&mut self, call: u64) -> Result<Option<Finished>, Trap> {
         Ok(self.0.door()?.prepare(call).map(finished))
+    }
+
+    fn in_store(&mut self, call: u64, what: &StoreOperation) -> Result<Option<Finished>, Trap> {
+        let what = store_operation(what.clone());
+        Ok(self.0.door()?.in_store(call, what).map(finished))
     }
 
     fn authenticate(

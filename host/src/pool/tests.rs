@@ -9,6 +9,8 @@ use super::*;
 use crate::admission::Admission;
 use crate::guest::types::{Body, ContentType, Operation, Response, Store, Tls};
 use crate::limits::Limits;
+use crate::operation::Keeper;
+use crate::outside::Outside;
 use crate::store::MemStore;
 
 /// An instance whose configuration is a number, the status of all its answers.
@@ -60,6 +62,10 @@ impl Instance for Played {
     }
 
     fn prepare(&mut self, _call: u64) -> Result<Option<Finished>, Trap> {
+        Ok(None)
+    }
+
+    fn in_store(&mut self, _call: u64, _what: &StoreOperation) -> Result<Option<Finished>, Trap> {
         Ok(None)
     }
 
@@ -126,9 +132,10 @@ fn pool(document: &str) -> Arc<Pool> {
         };
         Ok(Box::new(played) as Box<dyn Instance>)
     };
-    let operations = Operations::new(Arc::new(MemStore::new()), 1);
+    let keeper = Keeper::Here(Arc::new(MemStore::new()));
     let machine = Arc::new(Machine::new().unwrap());
     machine.set_logs(&settings());
+    let operations = Operations::new(keeper, Outside::default(), machine.clone(), 1);
     let Ok(pool) = Pool::new(4, Box::new(make), document.to_owned(), machine, operations) else {
         panic!("no pool");
     };

@@ -186,7 +186,7 @@ async fn ask(
             Ok(Answered::Log(LogStream::new(reader, end, admitted)))
         }
         // No end of a request.
-        Finished::Prepared(_) => Err(Lost),
+        Finished::Prepared(_) | Finished::Stored(_) => Err(Lost),
     }
 }
 

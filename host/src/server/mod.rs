@@ -3,7 +3,6 @@
 mod activity;
 mod connection;
 mod dev;
-mod file;
 mod http;
 mod http1;
 mod log_stream;
@@ -33,9 +32,10 @@ use crate::guest::Machine;
 use crate::guest::types::{Settings, Store};
 use crate::limits::Limits;
 use crate::memory;
-use crate::operation::Operations;
+use crate::operation::{Keeper, Operations};
+use crate::outside::{Outside, OutsideError};
 use crate::pool::{self, Pool};
-use crate::store::{FsStore, KeyStore, Measured};
+use crate::store::FsStore;
 use connection::{Connections, Template};
 use dev::Dev;
 use refusals::Refusals;
@@ -73,6 +73,7 @@ pub enum StartError {
     Certificate(String),
     Tls(tls::TlsError),
     Store(crate::store::StoreError),
+    Outside(OutsideError),
     Listen {
         address: String,
         reason: std::io::Error,
@@ -102,6 +103,7 @@ impl fmt::Display for StartError {
             Self::Certificate(reason) => write!(f, "can't make a certificate: {reason}"),
             Self::Tls(error) => error.fmt(f),
             Self::Store(error) => error.fmt(f),
+            Self::Outside(error) => error.fmt(f),
             Self::Listen { address, reason } => {
                 write!(f, "can't listen on {address}: {reason}")?;
                 if reason.kind() == std::io::ErrorKind::AddrInUse {
@@ -186,12 +188,11 @@ async fn serve(options: &ServerOptions, parts: Parts) -> Result<(), StartError> 
 
     let files = Files::of(&settings.tls);
     let server = Server::bind(options, &settings, dev.as_ref()).await?;
-    let store = open_store(&settings.store, parts)?;
+    let (keeper, outside) = open_store(&settings.store, parts)?;
     let size = std::thread::available_parallelism().map_or(1, |count| count.get());
     let not_started = |error: pool::StartError| StartError::Guest(error.to_string());
     let limits = parts.limits.within_this_process();
-    let store = Arc::new(Measured::new(store, machine.clone()));
-    let operations = Operations::new(store, limits.store);
+    let operations = Operations::new(keeper, outside, machine.clone(), limits.store);
     let pool = Pool::new(size, make, document, machine.clone(), operations).map_err(not_started)?;
     pool.prepare().await.map_err(not_started)?;
     // Before it says that it listens: whoever has read that may tell it to stop.
@@ -217,6 +218,10 @@ fn summary(settings: &Settings, address: SocketAddr) -> String {
     let store = match &settings.store {
         Store::Memory => "memory, gone when the server stops".to_owned(),
         Store::Files(path) => format!("files in {path}"),
+        Store::Remote(remote) => {
+            let origins = remote.destinations.iter().map(|there| &*there.origin);
+            origins.collect::<Vec<_>>().join(", ")
+        }
     };
     let clients = match (
         settings.tls.verify_clients,
@@ -248,10 +253,19 @@ fn read_configuration(file: &Path) -> Result<String, StartError> {
     })
 }
 
-fn open_store(store: &Store, parts: Parts) -> Result<Arc<dyn KeyStore>, StartError> {
+/// Who keeps the keys, and what the service may reach for that.
+fn open_store(store: &Store, parts: Parts) -> Result<(Keeper, Outside), StartError> {
+    let here = |store| (Keeper::Here(store), Outside::default());
     Ok(match store {
-        Store::Memory => (parts.memory_store)(),
-        Store::Files(path) => Arc::new(FsStore::open(Path::new(path)).map_err(StartError::Store)?),
+        Store::Memory => here((parts.memory_store)()),
+        Store::Files(path) => {
+            let store = FsStore::open(Path::new(path)).map_err(StartError::Store)?;
+            here(Arc::new(store))
+        }
+        Store::Remote(remote) => {
+            let outside = Outside::new(remote).map_err(StartError::Outside)?;
+            (Keeper::Elsewhere, outside)
+        }
     })
 }
 

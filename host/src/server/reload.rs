@@ -12,13 +12,14 @@ use std::{fs, io, thread};
 use tokio::runtime::Handle;
 use tokio::signal::unix::Signal;
 
+use super::StartError;
 use super::terms::{InForce, Terms};
-use super::tls::{ServerCertificate, TlsError, authority_files};
-use super::{StartError, file};
+use super::tls::{ServerCertificate, TlsError};
 use crate::cli::server::ServerOptions;
 use crate::guest::Machine;
 use crate::guest::types::{Settings, Tls};
 use crate::pool::Pool;
+use crate::{file, pem};
 
 /// How often it is seen whether the files of TLS have changed.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -124,11 +125,11 @@ impl Reloader {
             problems: error.to_string(),
         };
         let settings = self.served.pool.read(document).map_err(unusable)?;
-        let fixed = self.fixed(&settings);
-        if !fixed.is_empty() {
+        // That the key store is the same, the service sees to.
+        if !self.has_own_address && settings.address != self.settings.address {
             return Err(StartError::Configuration {
                 file: file.display().to_string(),
-                problems: fixed.join("\n"),
+                problems: "address: restart the server to change it".to_owned(),
             });
         }
         let files = Files::of(&settings.tls);
@@ -145,17 +146,6 @@ impl Reloader {
         self.settings = settings;
         self.took(files);
         Ok(())
-    }
-
-    /// What of a configuration can't be taken while the server runs, a line each.
-    fn fixed(&self, settings: &Settings) -> Vec<String> {
-        let is_elsewhere = !self.has_own_address && settings.address != self.settings.address;
-        let is_other_store = settings.store != self.settings.store;
-        [("address", is_elsewhere), ("keystore", is_other_store)]
-            .into_iter()
-            .filter(|(_, has_changed)| *has_changed)
-            .map(|(field, _)| format!("{field}: restart the server to change it"))
-            .collect()
     }
 
     /// Takes the files of TLS if they have changed and then rested: whoever writes a key and its
@@ -224,7 +214,7 @@ impl Files {
         let authorities = match &tls.authorities {
             // A folder that can't be read has no files; reading it will say so.
             Some(path) if tls.verify_clients => {
-                authority_files(Path::new(path)).unwrap_or_default()
+                pem::authority_files(Path::new(path)).unwrap_or_default()
             }
             _ => Vec::new(),
         };

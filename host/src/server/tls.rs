@@ -1,9 +1,7 @@
 //! TLS as the configuration wants it: the server's certificate, and what is asked of clients.
 
 use std::fmt;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
@@ -18,9 +16,8 @@ use rustls::{
 
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::file;
 use crate::guest::types::Tls;
-use crate::private_key;
+use crate::{file, pem, private_key};
 
 /// The server's private key and its certificate chain.
 pub struct ServerCertificate {
@@ -68,7 +65,7 @@ impl ServerCertificate {
             path: path.to_owned(),
             reason: reason.to_string(),
         };
-        let chain = certificates(Path::new(&tls.certificate))
+        let chain = pem::certificates(Path::new(&tls.certificate))
             .map_err(|reason| failed("tls.cert", &tls.certificate, &reason))?;
         let key = private_key(Path::new(&tls.key), tls.password.as_deref())
             .map_err(|reason| failed("tls.key", &tls.key, &reason))?;
@@ -115,17 +112,6 @@ fn private_key(path: &Path, password: Option<&str>) -> Result<PrivateKeyDer<'sta
         PrivateKeyDer::from_pem_slice(&pem)
     };
     read.map_err(|_| "no private key in it (PEM is expected)".to_owned())
-}
-
-/// All certificates of a PEM file, of which there must be one.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let pem = file::read(path).map_err(|reason| reason.to_string())?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    match found {
-        Ok(chain) if chain.is_empty() => Err("no certificate in it (PEM is expected)".to_owned()),
-        Ok(chain) => Ok(chain),
-        Err(reason) => Err(format!("no PEM: {reason}")),
-    }
 }
 
 /// What is asked of clients' certificates.
@@ -194,33 +180,9 @@ pub fn server_config(
 
 /// The system's authorities and those of a PEM file, or of all files of a directory.
 fn authorities(path: Option<&Path>) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    let system = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(system.certs);
-    let Some(path) = path else { return Ok(roots) };
-    let files = authority_files(path).map_err(|reason| reason.to_string())?;
-    for file in files {
-        let named = |reason: &dyn fmt::Display| format!("{}: {reason}", file.display());
-        for authority in certificates(&file).map_err(|reason| named(&reason))? {
-            roots.add(authority).map_err(|reason| named(&reason))?;
-        }
-    }
+    let mut roots = pem::system_authorities();
+    path.map_or(Ok(()), |path| pem::add_authorities(&mut roots, path))?;
     Ok(roots)
-}
-
-/// The file, or all files of the directory, that `tls.ca` names.
-///
-/// # Errors
-/// The directory can't be read.
-pub fn authority_files(path: &Path) -> io::Result<Vec<PathBuf>> {
-    if !path.is_dir() {
-        return Ok(vec![path.to_path_buf()]);
-    }
-    let entries: Result<Vec<_>, _> = fs::read_dir(path)?.collect();
-    let paths = entries?.into_iter().map(|entry| entry.path());
-    let mut files: Vec<PathBuf> = paths.filter(|path| path.is_file()).collect();
-    files.sort_unstable();
-    Ok(files)
 }
 
 /// Takes any client certificate (`tls.auth: off`): its public key is who the client is. That the

@@ -8,14 +8,12 @@ mod error;
 #[cfg(feature = "faults")]
 pub mod faults;
 mod fs;
-mod measured;
 mod mem;
 #[cfg(test)]
 mod tests;
 
 pub use error::{Operation, Reason, StoreError};
 pub use fs::FsStore;
-pub use measured::Measured;
 pub use mem::MemStore;
 
 use sealedge_core::name::Name;

@@ -132,11 +132,15 @@ async fn what_cannot_change_is_named_and_nothing_is_taken() {
     // A policy goes away in the same file.
     write(&|text| {
         text.replace("127.0.0.1:0", "127.0.0.1:1")
-            .replace("mem: {}", "fs: {path: /nowhere}")
             .replace("allow:", "deny:")
     });
     server.signal("HUP");
     server.wait_for_error("address: restart the server to change it");
+    write(&|text| {
+        text.replace("127.0.0.1:1", "127.0.0.1:0")
+            .replace("mem: {}", "fs: {path: /nowhere}")
+    });
+    server.signal("HUP");
     server.wait_for_error("keystore: restart the server to change it");
     server.wait_for_error(NOT_RELOADED);
     assert_eq!(generate(&mut client, "k").await, 200);

@@ -12,8 +12,10 @@ use sealedge_core::key::Key;
 use sealedge_core::platform::System;
 use sealedge_core::route::configurable;
 use sealedge_core::service::Incoming;
+use sealedge_core::time::Time;
 
 use super::*;
+use crate::lent::Failure;
 
 /// What the host has seen.
 #[derive(Default)]
@@ -47,15 +49,17 @@ impl Lent for Played {
 
     fn begin(&self, io: u64, operation: Operation<'_>) {
         let what = match operation {
-            Operation::StoreCreate { name, .. } => format!("create {name}"),
-            Operation::StoreGet(name) => format!("get {name}"),
-            Operation::StoreDelete(name) => format!("delete {name}"),
-            Operation::StoreList { prefix, .. } => format!("list {prefix}"),
-            Operation::StoreStatus => "status".to_owned(),
+            Operation::Store(StoreOperation::Create { name, .. }) => format!("create {name}"),
+            Operation::Store(StoreOperation::Get(name)) => format!("get {name}"),
+            Operation::Store(StoreOperation::Delete(name)) => format!("delete {name}"),
+            Operation::Store(StoreOperation::List { prefix, .. }) => format!("list {prefix}"),
+            Operation::Store(StoreOperation::Status) => "status".to_owned(),
             Operation::Sleep(duration) => format!("sleep {}", duration.as_secs()),
             Operation::Invalidate(name) => format!("invalidate {name}"),
             Operation::Totals(_) => "totals".to_owned(),
             Operation::ReadBody { call, limit } => format!("body {call} {limit}"),
+            Operation::Fetch(request) => format!("fetch {}", request.path),
+            Operation::ReadFile(path) => format!("file {path}"),
         };
         self.0.borrow_mut().begun.push((io, what));
     }
@@ -228,7 +232,7 @@ fn a_proposed_configuration_is_in_force_from_its_adoption() {
 
     let other = Identity::from_bytes([2; 32]);
     let expiry = "cache: {expiry: {any: 10s}}";
-    stage.door.propose(config(other, expiry));
+    assert!(stage.door.propose(config(other, expiry)).is_ok());
     let generate = |stage: &mut Stage, key: &str| {
         let path = format!("/v1/key/generate/{key}");
         stage.start(9, "PUT", &path, "").map(status)
@@ -239,7 +243,7 @@ fn a_proposed_configuration_is_in_force_from_its_adoption() {
     // What was parked has its answer, and the cache that it fills is still the one that is asked.
     let (call, finished) = stage.resume(l, stored()).unwrap();
     assert_eq!((call, status(finished)), (2, 200));
-    stage.door.propose(config(ADMIN, expiry));
+    assert!(stage.door.propose(config(ADMIN, expiry)).is_ok());
     stage.door.adopt();
     assert_eq!(generate(&mut stage, "l"), Some(200));
     stage.host.0.borrow_mut().now = 10_000_000_000;
@@ -344,7 +348,7 @@ fn what_is_not_there_is_never_cached() {
     let mut stage = Stage::new();
     for call in 0..2 {
         assert!(stage.start(call, "PUT", "/v1/key/generate/k", "").is_none());
-        let absent = Outcome::Store(StoreError::NotFound);
+        let absent = Outcome::Failed(Failure::NotFound);
         let (_, finished) = stage.resume(stage.io("get k"), absent).unwrap();
         assert_eq!(status(finished), 404);
     }
@@ -367,7 +371,7 @@ fn a_late_body_is_read_only_for_who_may_send_it() {
             .start_with(2, "PUT", "/v1/key/encrypt/k", body)
             .is_none()
     );
-    let too_large = Outcome::Body(BodyError::TooLarge);
+    let too_large = Outcome::Failed(Failure::TooLarge);
     let (_, finished) = stage.resume(stage.io("body 2 1048576"), too_large).unwrap();
     assert_eq!(status(finished), 400);
 }
@@ -376,7 +380,7 @@ fn a_late_body_is_read_only_for_who_may_send_it() {
 fn a_failing_store_is_told_to_the_operator_and_not_to_the_client() {
     let mut stage = Stage::new();
     assert!(stage.start(1, "PUT", "/v1/key/create/k", "").is_none());
-    let failed = Outcome::Store(StoreError::Failed("/secret/path: disk full".to_owned()));
+    let failed = Outcome::Failed(Failure::Failed("/secret/path: disk full".to_owned()));
     let (_, finished) = stage.resume(stage.io("create k"), failed).unwrap();
     let Finished::Response(response) = finished else {
         panic!("no response")
@@ -411,9 +415,9 @@ fn an_outcome_of_another_kind_is_a_failure() {
 fn configured_keys_are_created_unless_they_exist() {
     for (outcome, expected) in [
         (Outcome::Done, Ok(())),
-        (Outcome::Store(StoreError::Exists), Ok(())),
+        (Outcome::Failed(Failure::Exists), Ok(())),
         (
-            Outcome::Store(StoreError::Failed("full".to_owned())),
+            Outcome::Failed(Failure::Failed("full".to_owned())),
             Err("failed to create key: full".to_owned()),
         ),
     ] {

@@ -3,6 +3,8 @@
 use super::walk::{At, Fields, listed};
 use super::{Keystore, Supported};
 
+mod vault;
+
 /// What a field of a store may hold.
 enum Shape {
     /// A value, or a list of them.
@@ -29,40 +31,7 @@ const TLS_CA: Shape = Group(&[("ca", Value)]);
 const STORES: &[(&str, Entry)] = &[
     ("mem", Store(&[])),
     ("fs", Store(&[("path", Value)])),
-    (
-        "vault",
-        Store(&[
-            ("endpoint", Value),
-            ("engine", Value),
-            ("version", Value),
-            ("namespace", Value),
-            ("prefix", Value),
-            ("transit", Group(&[("engine", Value), ("key", Value)])),
-            (
-                "approle",
-                Group(&[
-                    ("engine", Value),
-                    ("namespace", Value),
-                    ("id", Value),
-                    ("secret", Value),
-                ]),
-            ),
-            (
-                "kubernetes",
-                Group(&[
-                    ("engine", Value),
-                    ("namespace", Value),
-                    ("role", Value),
-                    ("jwt", Value),
-                ]),
-            ),
-            (
-                "tls",
-                Group(&[("key", Value), ("cert", Value), ("ca", Value)]),
-            ),
-            ("status", Group(&[("ping", Value)])),
-        ]),
-    ),
+    ("vault", Store(vault::FIELDS)),
     (
         "fortanix",
         Vendor(&[(
@@ -201,46 +170,51 @@ impl Choice<'_> {
             match find(entries, field.name()) {
                 Some(Vendor(stores)) => self.visit(field, stores),
                 Some(Store(known)) => {
-                    let store = field.fields(&names(known));
-                    check(&store, known);
-                    self.take(&store);
+                    self.take(&field.fields(&names(known)), known);
                 }
                 None => {}
             }
         }
     }
 
-    fn take(&mut self, store: &Fields<'_>) {
+    fn take(&mut self, store: &Fields<'_>, known: Known) {
         match &self.first {
             Some(first) => {
                 store.at.error(format!(
                     "this key store comes after `{first}`; keep one of them"
                 ));
+                check(store, known);
             }
             None => {
                 self.first = Some(store.at.to_string());
-                self.keystore = self.read(store);
+                self.keystore = self.read(store, known);
             }
         }
     }
 
-    fn read(&self, store: &Fields<'_>) -> Option<Keystore> {
+    /// The store, if this platform has it. Whatever is read of its fields, all are checked.
+    fn read(&self, store: &Fields<'_>, known: Known) -> Option<Keystore> {
         let supported = self.supported.keystores;
         let name = store.at.name();
-        let built = matches!(name, "mem" | "fs");
+        let built = matches!(name, "mem" | "fs" | "vault");
         if !built || !supported.contains(&name) {
             let who = if built { "on this platform" } else { "yet" };
             let others = listed(supported);
             store.at.error(format!(
                 "this key store is not supported {who}; use {others}"
             ));
+            check(store, known);
             return None;
         }
-        if name == "mem" {
-            return Some(Keystore::Memory);
+        match name {
+            "mem" => Some(Keystore::Memory),
+            "vault" => vault::vault(store).map(|settings| Keystore::Vault(Box::new(settings))),
+            _ => {
+                let path =
+                    store.required("path", "write the path of the folder that holds the keys")?;
+                Some(Keystore::Fs { path })
+            }
         }
-        let path = store.required("path", "write the path of the folder that holds the keys")?;
-        Some(Keystore::Fs { path })
     }
 }
 
@@ -253,6 +227,17 @@ fn check(fields: &Fields<'_>, known: Known) {
             Some(Value) | None => {}
         }
     }
+}
+
+/// The fields of a group inside of a store; `None` if nothing is in it.
+fn group<'w>(fields: &'w Fields<'w>, name: &str, known: Known) -> Option<Fields<'w>> {
+    let at = fields.get(name).filter(|at| !at.is_null())?;
+    let Some(Group(inner)) = find(known, name) else {
+        return None;
+    };
+    let group = at.fields(&names(inner));
+    check(&group, inner);
+    Some(group)
 }
 
 fn names<T>(known: &[(&'static str, T)]) -> Vec<&'static str> {

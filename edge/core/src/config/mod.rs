@@ -15,10 +15,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use zeroize::Zeroizing;
-
 use crate::identity::Identity;
 use crate::name::Name;
+use crate::outgoing::Destination;
+use crate::secret_text::SecretText;
+use crate::store::vault::Settings as Vault;
 
 /// Everything that the configuration says, with its defaults filled in.
 ///
@@ -53,7 +54,7 @@ pub struct Tls {
     /// Path of the server's certificate chain (PEM). Empty only where [`Supported::tls`] is false.
     pub cert: String,
     /// Decrypts the private key.
-    pub password: Option<Password>,
+    pub password: Option<SecretText>,
     /// Path of a PEM file, or of a folder of them, with the authorities that issue client
     /// certificates, beside the system's own.
     pub ca: Option<String>,
@@ -64,17 +65,6 @@ pub struct Tls {
     pub proxies: Vec<Identity>,
     /// The header in which a proxy forwards it, in lower case. Default: `x-tls-client-cert`.
     pub forwarded_certificate_header: String,
-}
-
-/// A password: it wipes itself and can't be printed.
-#[derive(Clone)]
-pub struct Password(Zeroizing<String>);
-
-impl Password {
-    /// The password as text.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
 }
 
 /// The settings of one route.
@@ -142,7 +132,9 @@ impl Default for LogSettings {
 }
 
 /// Where keys are stored, the section `keystore`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// It may hold secrets, so it has no `Debug`.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Keystore {
     /// In memory, lost at the end: `keystore: {mem: {}}`, which KES does not have.
     Memory,
@@ -151,12 +143,32 @@ pub enum Keystore {
         /// Path of the folder.
         path: String,
     },
+    /// HashiCorp Vault or OpenBao.
+    Vault(Box<Vault>),
+}
+
+impl Keystore {
+    /// The servers that the key store needs. Its requests name one by its place here.
+    pub fn destinations(&self) -> Vec<Destination> {
+        match self {
+            Self::Memory | Self::Fs { .. } => Vec::new(),
+            Self::Vault(settings) => vec![settings.server.clone()],
+        }
+    }
+
+    /// The files that the key store reads again and again.
+    pub fn files(&self) -> Vec<String> {
+        match self {
+            Self::Memory | Self::Fs { .. } => Vec::new(),
+            Self::Vault(settings) => settings.files(),
+        }
+    }
 }
 
 /// What a platform can do. A configuration that asks for more is refused, by the field's name.
 #[derive(Clone, Copy, Debug)]
 pub struct Supported<'a> {
-    /// The key stores, by their names in the configuration: `fs`, `mem`.
+    /// The key stores, by their names in the configuration: `fs`, `mem`, `vault`.
     pub keystores: &'a [&'a str],
     /// Whether it ends TLS itself, with `tls.key` and `tls.cert`. If not, these two, the password
     /// and the authorities are refused.

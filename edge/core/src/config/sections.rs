@@ -5,9 +5,7 @@ use std::fmt;
 
 use super::keystore::keystore;
 use super::walk::{At, Fields, Noted, listed, nearest};
-use super::{
-    ApiSettings, CacheExpiry, Config, LogSettings, Password, PolicySettings, Supported, Tls,
-};
+use super::{ApiSettings, CacheExpiry, Config, LogSettings, PolicySettings, Supported, Tls};
 use crate::identity::Identity;
 use crate::name::Name;
 
@@ -169,7 +167,7 @@ fn tls(
     if supported.tls {
         tls.key = fields.required("key", NO_TLS_KEY).unwrap_or_default();
         tls.cert = fields.required("cert", NO_TLS_CERT).unwrap_or_default();
-        tls.password = fields.read("password", At::text).map(Password);
+        tls.password = fields.secret("password");
         tls.ca = fields.text("ca");
     } else {
         for at in ["key", "cert", "password", "ca"]

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::Problem;
 use super::tree::{Content, Node};
+use crate::secret_text::SecretText;
 
 /// The most characters of a field's name that a message shows.
 const SHOWN: usize = 80;
@@ -146,6 +147,11 @@ impl<'w> At<'w> {
             parent: Some(self),
             step: Step::Index(index),
         })
+    }
+
+    /// Whether nothing is here.
+    pub fn is_null(&self) -> bool {
+        matches!(self.node.content, Content::Null)
     }
 
     fn may_hold_fields(&self) -> bool {
@@ -314,8 +320,23 @@ impl<'w> Fields<'w> {
             .map(|mut text| std::mem::take(&mut *text))
     }
 
+    /// The text of a field that may be left out and is secret.
+    pub fn secret(&'w self, name: &str) -> Option<SecretText> {
+        self.read(name, At::text).map(SecretText::new)
+    }
+
     /// The text of a field that must be there; `None` is noted, with `message` if it is not set.
     pub fn required(&'w self, name: &str, message: &str) -> Option<String> {
+        self.needed(name, message)
+            .map(|mut text| std::mem::take(&mut *text))
+    }
+
+    /// The same for a text that is secret.
+    pub fn required_secret(&'w self, name: &str, message: &str) -> Option<SecretText> {
+        self.needed(name, message).map(SecretText::new)
+    }
+
+    fn needed(&'w self, name: &str, message: &str) -> Option<Zeroizing<String>> {
         let Some(at) = self.get(name) else {
             if self.at.may_hold_fields() {
                 self.at.missing(name, message);
@@ -323,7 +344,7 @@ impl<'w> Fields<'w> {
             return None;
         };
         match at.text() {
-            Ok(Some(mut text)) => Some(std::mem::take(&mut *text)),
+            Ok(Some(text)) => Some(text),
             Ok(None) => {
                 at.error(message);
                 None

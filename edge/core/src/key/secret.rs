@@ -18,7 +18,7 @@ impl Secret {
     }
 
     /// A copy of these bytes, if there are 32. Wiping the original is up to the caller.
-    pub(super) fn copy_of(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn copy_of(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; Self::LENGTH] = bytes.try_into().ok()?;
         let mut secret = Self::zeros();
         secret.0.copy_from_slice(bytes);

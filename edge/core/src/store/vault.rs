@@ -1,0 +1,349 @@
+//! HashiCorp Vault and OpenBao: the secrets engine KV, version 1 or 2, and transit before it.
+//!
+//! What KES has stored there is read, and what is stored here KES can read: the text is in a field that
+//! is named like the key.
+//!
+//! What the two versions of the engine can promise differs:
+//!
+//! - **v2** has check-and-set, so of racing creates and of racing replaces exactly one succeeds. Its
+//!   version numbers begin anew after a delete, so a replace looks at the time of the version too; a
+//!   delete and a new create that fall between this look and the write are replaced without notice.
+//! - **v1** has nothing like it. A create and a replace look first and write then: of two that race both
+//!   may succeed, and the later write counts.
+//!
+//! Deleting looks first as well, for Vault says nothing if nothing was there.
+
+use std::rc::Rc;
+
+use zeroize::Zeroizing;
+
+use super::remote::{Answer, Courier, Errand, Grant, Purpose, Repeat, Token, Tokens};
+use super::{Rewrite, Store, StoreError, Version, Versioned};
+use crate::name::Name;
+use crate::outgoing::Request;
+use crate::platform::World;
+
+use kv::{Slot, Stored};
+
+mod health;
+mod kv;
+mod login;
+mod settings;
+mod transit;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use settings::{Credentials, EngineVersion, Jwt, Login, Settings, Transit};
+
+/// A Vault as a key store.
+pub struct Vault<W> {
+    settings: Settings,
+    courier: Courier<W>,
+    tokens: Tokens,
+}
+
+impl<W: World> Vault<W> {
+    /// The store that these settings describe. It is not asked for anything yet.
+    pub fn new(settings: Settings, world: W) -> Self {
+        let origin = settings.server.origin.clone();
+        Self {
+            settings,
+            courier: Courier::new(world, origin, wire::explain),
+            tokens: Tokens::default(),
+        }
+    }
+
+    /// Sends a request with a token. If the server does not take that, a new one is tried, once.
+    async fn ask(
+        &self,
+        errand: &Errand,
+        repeat: Repeat,
+        build: impl Fn(&Settings, &str) -> Request,
+    ) -> Result<Answer, StoreError> {
+        let is_refused = |answer: &Answer| matches!(answer.status(), 401 | 403);
+        let send = async |token: &Rc<Token>| {
+            let build = || build(&self.settings, token.expose());
+            self.courier.send(errand, repeat, build).await
+        };
+        let token = self.token(errand).await?;
+        let first = send(&token).await?;
+        if !is_refused(&first) || !self.tokens.refused(&token, self.courier.world.now()) {
+            return Ok(first);
+        }
+        let token = self.token(errand).await?;
+        let mut second = send(&token).await?;
+        second.is_repeated |= first.is_repeated;
+        if is_refused(&second) {
+            self.tokens.was_futile(self.courier.world.now());
+        }
+        Ok(second)
+    }
+
+    async fn token(&self, errand: &Errand) -> Result<Rc<Token>, StoreError> {
+        let obtain = async |old: Option<&Token>| match old {
+            Some(old) => self.renew(errand, old).await,
+            None => self.log_in(errand).await,
+        };
+        self.tokens.get(&self.courier, errand, obtain).await
+    }
+
+    async fn renew(&self, errand: &Errand, old: &Token) -> Result<Grant, StoreError> {
+        let build = || login::renewal(&self.settings, old.expose());
+        // There is time for another renewal later, and none to lose now: the old token is still valid.
+        let answer = self.courier.send(errand, Repeat::Never, build).await?;
+        answer.read(login::parse)
+    }
+
+    async fn log_in(&self, errand: &Errand) -> Result<Grant, StoreError> {
+        let jwt = self.jwt().await?;
+        let build = || login::request(&self.settings, jwt.trim());
+        let answer = self.courier.send(errand, Repeat::Safe, build).await?;
+        answer.read(login::parse)
+    }
+
+    /// The service account's token; empty if none is shown.
+    async fn jwt(&self) -> Result<Zeroizing<String>, StoreError> {
+        let path = match &self.settings.login.credentials {
+            Credentials::AppRole { .. } => return Ok(Zeroizing::default()),
+            Credentials::Kubernetes {
+                jwt: Jwt::Token(token),
+                ..
+            } => return Ok(Zeroizing::new(token.expose().to_owned())),
+            Credentials::Kubernetes {
+                jwt: Jwt::File(path),
+                ..
+            } => path,
+        };
+        let failed = |why: &str| {
+            StoreError::Failed(format!(
+                "the service account's token in `{path}` (`keystore.vault.kubernetes.jwt`) can't be \
+                 read: {why}"
+            ))
+        };
+        let file = self.courier.world.file(path).await;
+        let bytes = file.map_err(|why| failed(&why))?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| failed("it is no text"))?;
+        Ok(Zeroizing::new(text.to_owned()))
+    }
+
+    async fn find(&self, errand: &Errand, name: &Name) -> Result<Slot, StoreError> {
+        let build = |settings: &Settings, token: &str| kv::read(settings, token, name);
+        let answer = self.ask(errand, Repeat::Safe, build).await?;
+        answer.read(|response| kv::parse_read(&self.settings, name, response))
+    }
+
+    async fn find_text(&self, errand: &Errand, name: &Name) -> Result<Stored, StoreError> {
+        match self.find(errand, name).await? {
+            Slot::Text(stored) => Ok(stored),
+            Slot::Deleted => Err(StoreError::NotFound),
+        }
+    }
+
+    /// Writes a text in the place of the latest version's; [`StoreError::Changed`] if that has another
+    /// number by now and the engine counts.
+    async fn put(
+        &self,
+        errand: &Errand,
+        name: &Name,
+        text: &str,
+        latest: u64,
+    ) -> Result<(), StoreError> {
+        let repeat = match self.settings.version {
+            EngineVersion::V1 => Repeat::Never,
+            EngineVersion::V2 => Repeat::Safe,
+        };
+        let build =
+            |settings: &Settings, token: &str| kv::write(settings, token, name, text, latest);
+        let answer = self.ask(errand, repeat, build).await?;
+        let written = answer.read(|response| kv::parse_write(&self.settings, response));
+        if written == Err(StoreError::Changed) && answer.is_repeated {
+            // An earlier try may have written it, though no answer came.
+            return match self.find(errand, name).await {
+                Ok(Slot::Text(stored)) if *stored.text == *text => Ok(()),
+                Ok(_) | Err(StoreError::NotFound) => written,
+                Err(error) => Err(error),
+            };
+        }
+        written
+    }
+
+    /// What is stored for a value.
+    async fn conceal(
+        &self,
+        errand: &Errand,
+        value: &[u8],
+    ) -> Result<Zeroizing<String>, StoreError> {
+        let Some(transit) = &self.settings.transit else {
+            return match std::str::from_utf8(value) {
+                Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+                Err(_) => Err(StoreError::Failed("Vault takes only text".into())),
+            };
+        };
+        let build =
+            |settings: &Settings, token: &str| transit::encrypt(settings, transit, token, value);
+        let answer = self.ask(errand, Repeat::Safe, build).await?;
+        answer.read(transit::parse_encrypt)
+    }
+
+    /// The value behind what is stored.
+    async fn reveal(
+        &self,
+        errand: &Errand,
+        name: &Name,
+        text: &str,
+    ) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+        if !transit::is_ciphertext(text) {
+            return Ok(Zeroizing::new(text.as_bytes().to_vec()));
+        }
+        let Some(transit) = &self.settings.transit else {
+            return Err(StoreError::Failed(format!(
+                "'{name}' is encrypted by transit, and `keystore.vault.transit` is not set"
+            )));
+        };
+        let build =
+            |settings: &Settings, token: &str| transit::decrypt(settings, transit, token, text);
+        let answer = self.ask(errand, Repeat::Safe, build).await?;
+        answer.read(transit::parse_decrypt)
+    }
+
+    /// Destroys all versions up to this one.
+    async fn destroy(&self, errand: &Errand, name: &Name, last: u64) -> Result<(), StoreError> {
+        let build = |settings: &Settings, token: &str| kv::destroy(settings, token, name, last);
+        let answer = self.ask(errand, Repeat::Safe, build).await?;
+        answer.read(wire::done)
+    }
+}
+
+impl<W: World> Store for Vault<W> {
+    async fn create(&self, name: &Name, value: &[u8]) -> Result<(), StoreError> {
+        let create = async |errand: &Errand| {
+            // Where a policy lets the service create and not update, writing to a name that is taken is
+            // forbidden: only a look tells what is the matter.
+            match self.find(errand, name).await {
+                Ok(_) => return Err(StoreError::Exists),
+                Err(StoreError::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+            let text = self.conceal(errand, value).await?;
+            match self.put(errand, name, &text, 0).await {
+                Err(StoreError::Changed) => Err(StoreError::Exists),
+                done => done,
+            }
+        };
+        self.courier.run(Purpose::Keys, create).await
+    }
+
+    async fn get(&self, name: &Name) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+        self.read(name).await.map(|versioned| versioned.value)
+    }
+
+    async fn delete(&self, name: &Name) -> Result<(), StoreError> {
+        let delete = async |errand: &Errand| {
+            self.find(errand, name).await?;
+            let build = |settings: &Settings, token: &str| kv::delete(settings, token, name);
+            let answer = self.ask(errand, Repeat::Safe, build).await?;
+            answer.read(wire::done)
+        };
+        self.courier.run(Purpose::Keys, delete).await
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>, StoreError> {
+        let list = async |errand: &Errand| {
+            let answer = self.ask(errand, Repeat::Safe, kv::list).await?;
+            let mut names = answer.read(kv::parse_list)?;
+            names.retain(|name| {
+                let name = name.as_str();
+                name.starts_with(prefix) && after.is_none_or(|after| name > after)
+            });
+            names.sort_unstable();
+            names.dedup();
+            names.truncate(limit);
+            Ok(names.iter().map(Name::to_string).collect())
+        };
+        self.courier.run(Purpose::Keys, list).await
+    }
+
+    async fn status(&self) -> Result<(), StoreError> {
+        let status = async |errand: &Errand| {
+            let build = || health::request(&self.settings);
+            let answer = self.courier.send(errand, Repeat::Safe, build).await?;
+            answer.read(health::parse)
+        };
+        self.courier.run(Purpose::Status, status).await
+    }
+
+    fn logs_outages(&self) -> bool {
+        true
+    }
+}
+
+impl<W: World> Rewrite for Vault<W> {
+    async fn read(&self, name: &Name) -> Result<Versioned, StoreError> {
+        let read = async |errand: &Errand| {
+            let stored = self.find_text(errand, name).await?;
+            Ok(Versioned {
+                value: self.reveal(errand, name, &stored.text).await?,
+                version: stored.version,
+            })
+        };
+        self.courier.run(Purpose::Keys, read).await
+    }
+
+    /// In a v2 engine all earlier versions are destroyed then, those too that an interrupted replace
+    /// left. If that fails the new value is there all the same: [`Rewrite::tidy`] takes it up again.
+    async fn replace(
+        &self,
+        name: &Name,
+        value: &[u8],
+        version: &Version,
+    ) -> Result<(), StoreError> {
+        let replace = async |errand: &Errand| {
+            let text = self.conceal(errand, value).await?;
+            let there = self.find_text(errand, name).await?.version;
+            if there != *version {
+                return Err(StoreError::Changed);
+            }
+            let latest = kv::number(&there);
+            self.put(errand, name, &text, latest).await?;
+            match self.settings.version {
+                EngineVersion::V1 => Ok(()),
+                EngineVersion::V2 => {
+                    let destroyed = self.destroy(errand, name, latest).await;
+                    destroyed.map_err(|error| left_over(name, error))
+                }
+            }
+        };
+        self.courier.run(Purpose::Keys, replace).await
+    }
+
+    async fn tidy(&self, name: &Name, version: &Version) -> Result<(), StoreError> {
+        let earlier = kv::number(version).saturating_sub(1);
+        if earlier == 0 {
+            return Ok(());
+        }
+        let tidy = async |errand: &Errand| {
+            let destroyed = self.destroy(errand, name, earlier).await;
+            destroyed.map_err(|error| left_over(name, error))
+        };
+        self.courier.run(Purpose::Keys, tidy).await
+    }
+}
+
+/// Says what it means that versions could not be destroyed.
+fn left_over(name: &Name, error: StoreError) -> StoreError {
+    let say = |why: String| {
+        format!("'{name}' has its new value, but earlier versions are still in Vault: {why}")
+    };
+    match error {
+        StoreError::Unreachable(why) => StoreError::Unreachable(say(why)),
+        StoreError::Failed(why) => StoreError::Failed(say(why)),
+        error => error,
+    }
+}

@@ -1,0 +1,98 @@
+use crate::outgoing::Destination;
+use crate::secret_text::SecretText;
+
+/// What the configuration says of a Vault, `keystore.vault`.
+///
+/// KES's `status.ping` has no place here: nothing runs between requests that could ask. The store is
+/// asked how it is whenever `/v1/ready` or `/v1/status` is asked for, and any request shows an outage.
+///
+/// It holds secrets, so it has no `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The server.
+    pub server: Destination,
+    /// What its paths begin with: empty, or `/` and more.
+    pub base: String,
+    /// The path of the secrets engine, without slashes around it. Default: `kv`.
+    pub engine: String,
+    /// Which secrets engine that is. Default: `v1`.
+    pub version: EngineVersion,
+    /// The namespace of the engines; `None` for the root.
+    pub namespace: Option<String>,
+    /// The folder in the engine that has the keys, without slashes around it; may be empty.
+    pub prefix: String,
+    /// Encrypts what is stored, if it is set.
+    pub transit: Option<Transit>,
+    /// How the service logs in.
+    pub login: Login,
+}
+
+impl Settings {
+    /// The files that are read at each login.
+    pub fn files(&self) -> Vec<String> {
+        match &self.login.credentials {
+            Credentials::Kubernetes {
+                jwt: Jwt::File(path),
+                ..
+            } => vec![path.clone()],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// A version of the secrets engine KV.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineVersion {
+    /// One value under a name.
+    V1,
+    /// Values have versions.
+    V2,
+}
+
+/// A key of the transit engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transit {
+    /// The engine's path. Default: `transit`.
+    pub engine: String,
+    /// The key's name.
+    pub key: String,
+}
+
+/// How the service logs in.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The path of the authentication method. Default: its name.
+    pub engine: String,
+    /// Its namespace; `None` for the root. Default: the store's.
+    pub namespace: Option<String>,
+    /// What the service shows there.
+    pub credentials: Credentials,
+}
+
+/// What the service shows to log in.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credentials {
+    /// A role and its secret.
+    AppRole {
+        /// The role's id.
+        id: SecretText,
+        /// The secret's id.
+        secret: SecretText,
+    },
+    /// A service account of Kubernetes.
+    Kubernetes {
+        /// The name of Vault's role.
+        role: String,
+        /// The account's token.
+        jwt: Jwt,
+    },
+}
+
+/// The token of a service account.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Jwt {
+    /// The token itself.
+    Token(SecretText),
+    /// Path of a file with it, which is read at each login: Kubernetes replaces it.
+    File(String),
+}

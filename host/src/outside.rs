@@ -1,0 +1,220 @@
+//! Requests to servers elsewhere, and files, on behalf of the service: only those that the configuration
+//! names.
+
+use std::error::Error;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::header::{HeaderName, HeaderValue, USER_AGENT};
+use hyper::{Request, Response};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use zeroize::Zeroizing;
+
+use crate::guest::types::{Answer, Destination, Failure, Outcome, Outgoing, Remote};
+use crate::{file, pem};
+
+/// How long it may take to connect.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// How long a connection is kept for the next request.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// What the service may reach.
+#[derive(Default)]
+pub struct Outside {
+    servers: Vec<Server>,
+    files: Vec<String>,
+}
+
+/// A server elsewhere, and the connections to it.
+struct Server {
+    origin: String,
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+}
+
+/// A server elsewhere can't be spoken to as the configuration wants it.
+#[derive(Debug)]
+pub struct OutsideError {
+    /// The server.
+    origin: String,
+    /// Which file is at fault, and why.
+    reason: String,
+}
+
+impl fmt::Display for OutsideError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the key store {}: {}", self.origin, self.reason)
+    }
+}
+
+impl Error for OutsideError {}
+
+impl Outside {
+    /// What this key store may reach.
+    ///
+    /// # Errors
+    /// A file of TLS can't be used.
+    pub fn new(remote: &Remote) -> Result<Self, OutsideError> {
+        let servers = remote.destinations.iter().map(Server::new);
+        Ok(Self {
+            servers: servers.collect::<Result<_, _>>()?,
+            files: remote.files.clone(),
+        })
+    }
+
+    /// Sends a request, once, and waits for all of its answer.
+    pub async fn fetch(&self, request: Outgoing) -> Outcome {
+        let server = self.servers.get(request.destination as usize);
+        let Some(server) = server else {
+            return unreachable("there is no such server");
+        };
+        let (limit, timeout) = (request.limit as usize, request.timeout);
+        let answer = async {
+            match server.send(request).await {
+                Ok(response) => received(response, limit).await,
+                Err(why) => unreachable(&why),
+            }
+        };
+        tokio::time::timeout(Duration::from_nanos(timeout), answer)
+            .await
+            .unwrap_or(Outcome::Failed(Failure::TimedOut))
+    }
+
+    /// Reads a file, which blocks.
+    pub fn read(&self, path: &str) -> Outcome {
+        let content = if self.files.iter().any(|known| known == path) {
+            file::read(Path::new(path)).map_err(|reason| reason.to_string())
+        } else {
+            Err("the configuration does not name it".to_owned())
+        };
+        match content {
+            Ok(mut content) => Outcome::Value(std::mem::take(&mut *content)),
+            Err(why) => Outcome::Failed(Failure::Failed(why)),
+        }
+    }
+}
+
+impl Server {
+    fn new(destination: &Destination) -> Result<Self, OutsideError> {
+        let origin = destination.origin.clone();
+        let tls = tls(destination).map_err(|reason| OutsideError {
+            origin: origin.clone(),
+            reason,
+        })?;
+        let mut connector = HttpConnector::new();
+        connector.enforce_http(false);
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT));
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_all_versions()
+            .wrap_connector(connector);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .build(connector);
+        Ok(Self { origin, client })
+    }
+
+    async fn send(&self, request: Outgoing) -> Result<Response<hyper::body::Incoming>, String> {
+        let Outgoing {
+            method,
+            path,
+            headers,
+            body,
+            ..
+        } = request;
+        let agent = HeaderValue::from_static(concat!("sealedge/", env!("CARGO_PKG_VERSION")));
+        let mut request = Request::builder()
+            .method(method.as_str())
+            .uri(format!("{}{path}", self.origin))
+            .header(USER_AGENT, agent);
+        for (name, value) in headers {
+            let value = Zeroizing::new(value);
+            let name = HeaderName::try_from(name).map_err(|reason| reason.to_string())?;
+            let mut value = HeaderValue::from_str(&value).map_err(|reason| reason.to_string())?;
+            value.set_sensitive(true);
+            request = request.header(name, value);
+        }
+        let body = Full::new(Bytes::from_owner(Zeroizing::new(body)));
+        let request = request.body(body).map_err(|reason| reason.to_string())?;
+        let sent = self.client.request(request).await;
+        sent.map_err(|reason| causes(&reason))
+    }
+}
+
+/// The client's side of TLS.
+fn tls(destination: &Destination) -> Result<ClientConfig, String> {
+    let roots = match &destination.authorities {
+        Some(path) => {
+            let mut roots = RootCertStore::empty();
+            pem::add_authorities(&mut roots, Path::new(path))?;
+            roots
+        }
+        None if destination.origin.starts_with("https:") => pem::system_authorities(),
+        None => RootCertStore::empty(),
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(rustls::DEFAULT_VERSIONS)
+        .map_err(|reason| reason.to_string())?
+        .with_root_certificates(roots);
+    let (Some(certificate), Some(key)) = (&destination.certificate, &destination.key) else {
+        return Ok(config.with_no_client_auth());
+    };
+    let in_file = |path: &str, reason: &dyn fmt::Display| format!("{path}: {reason}");
+    let chain = pem::certificates(Path::new(certificate))
+        .map_err(|reason| in_file(certificate, &reason))?;
+    let pem = file::read(Path::new(key)).map_err(|reason| in_file(key, &reason))?;
+    let private = PrivateKeyDer::from_pem_slice(&pem)
+        .map_err(|_| in_file(key, &"no private key in it (PEM is expected)"))?;
+    config
+        .with_client_auth_cert(chain, private)
+        .map_err(|reason| in_file(key, &reason))
+}
+
+async fn received(response: Response<hyper::body::Incoming>, limit: usize) -> Outcome {
+    let (head, body) = response.into_parts();
+    let headers = head.headers.iter().filter_map(|(name, value)| {
+        let value = value.to_str().ok()?;
+        Some((name.as_str().to_owned(), value.to_owned()))
+    });
+    let headers = headers.collect();
+    match Limited::new(body, limit).collect().await {
+        Ok(body) => Outcome::Answer(Answer {
+            status: head.status.as_u16(),
+            headers,
+            body: body.to_bytes().to_vec(),
+        }),
+        Err(error) if error.is::<LengthLimitError>() => Outcome::Failed(Failure::TooLarge),
+        Err(error) => unreachable(&format!("the answer broke off: {}", causes(&*error))),
+    }
+}
+
+fn unreachable(why: &str) -> Outcome {
+    Outcome::Failed(Failure::Unreachable(why.to_owned()))
+}
+
+/// What the libraries say, from the outermost to the cause: each names only its own part.
+fn causes(error: &(dyn Error + 'static)) -> String {
+    let mut said = vec![error.to_string()];
+    let mut next = error.source();
+    while let Some(cause) = next {
+        said.push(cause.to_string());
+        next = cause.source();
+    }
+    // Some say their cause as well.
+    said.dedup_by(|cause, whole| whole.ends_with(cause.as_str()));
+    said.join(": ")
+}
