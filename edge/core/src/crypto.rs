@@ -11,6 +11,8 @@ use zeroize::{Zeroize, Zeroizing};
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+#[cfg(test)]
+mod wycheproof;
 
 /// Bytes of the tag that both ciphers append.
 pub const TAG_LENGTH: usize = 16;

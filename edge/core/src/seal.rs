@@ -9,7 +9,7 @@ mod format;
 mod hpke;
 mod identity;
 mod record;
-mod signature;
+pub(crate) mod signature;
 #[cfg(test)]
 mod tests;
 

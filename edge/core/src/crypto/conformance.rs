@@ -209,7 +209,7 @@ fn flip<const N: usize>(bytes: &[u8; N]) -> [u8; N] {
 }
 
 /// The bytes that an even number of hexadecimal digits stands for.
-pub(super) fn hex(digits: &str) -> Vec<u8> {
+pub(crate) fn hex(digits: &str) -> Vec<u8> {
     let values: Vec<u32> = digits
         .chars()
         .map(|digit| digit.to_digit(16).expect("a vector is hexadecimal"))

@@ -12,7 +12,7 @@ pub(super) fn sign(key: &SigningKey, message: &[u8]) -> Option<[u8; 64]> {
     Some(signature.normalize_s().to_bytes().into())
 }
 
-pub(super) fn is_valid(signature: &[u8], key: &VerifyingKey, message: &[u8]) -> bool {
+pub(crate) fn is_valid(signature: &[u8], key: &VerifyingKey, message: &[u8]) -> bool {
     Signature::from_slice(signature).is_ok_and(|signature| {
         signature == signature.normalize_s() && key.verify(message, &signature).is_ok()
     })
