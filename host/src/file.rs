@@ -1,8 +1,8 @@
 //! Files that are read while the server runs.
 
-use std::fs::OpenOptions;
+use std::fs::{Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -15,6 +15,18 @@ const LONGEST: u64 = 64 << 20;
 /// # Errors
 /// It can't be read, is no regular file, or is too long.
 pub fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    read_if(path, |_| true)
+}
+
+/// The same for a secret.
+///
+/// # Errors
+/// Others than the file's owner can read it, too.
+pub fn read_private(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    read_if(path, |about| about.mode() & 0o077 == 0)
+}
+
+fn read_if(path: &Path, is_safe: impl Fn(&Metadata) -> bool) -> io::Result<Zeroizing<Vec<u8>>> {
     let invalid = |what| Err(io::Error::new(ErrorKind::InvalidInput, what));
     let file = OpenOptions::new()
         .read(true)
@@ -23,6 +35,9 @@ pub fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let about = file.metadata()?;
     if !about.is_file() {
         return invalid("it is no regular file");
+    }
+    if !is_safe(&about) {
+        return invalid("others can read it: `chmod 600` it, and replace the secret if they did");
     }
     if about.len() > LONGEST {
         return invalid("it is longer than 64 MiB");
@@ -34,6 +49,9 @@ pub fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -42,6 +60,10 @@ mod tests {
         let path = folder.path().join("file");
         std::fs::write(&path, "text").unwrap();
         assert_eq!(&**read(&path).unwrap(), b"text");
+        for (mode, is_private) in [(0o640, false), (0o604, false), (0o600, true)] {
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            assert_eq!(read_private(&path).is_ok(), is_private, "{mode:o}");
+        }
         let file = OpenOptions::new().write(true).open(&path).unwrap();
         file.set_len(LONGEST + 1).unwrap();
         assert_eq!(read(&path).unwrap_err().kind(), ErrorKind::InvalidInput);

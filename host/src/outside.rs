@@ -2,10 +2,10 @@
 //! names.
 
 use std::error::Error;
-use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -20,7 +20,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use zeroize::Zeroizing;
 
-use crate::guest::types::{Answer, Destination, Failure, Outcome, Outgoing, Remote};
+use crate::guest::types::{self, Answer, Destination, Failure, File, Outcome, Outgoing};
 use crate::{file, pem};
 
 /// How long it may take to connect.
@@ -33,7 +33,7 @@ const IDLE: Duration = Duration::from_secs(60);
 #[derive(Default)]
 pub struct Outside {
     servers: Vec<Server>,
-    files: Vec<String>,
+    files: Vec<File>,
 }
 
 /// A server elsewhere, and the connections to it.
@@ -60,15 +60,15 @@ impl fmt::Display for OutsideError {
 impl Error for OutsideError {}
 
 impl Outside {
-    /// What this key store may reach.
+    /// What the configuration names.
     ///
     /// # Errors
     /// A file of TLS can't be used.
-    pub fn new(remote: &Remote) -> Result<Self, OutsideError> {
-        let servers = remote.destinations.iter().map(Server::new);
+    pub fn new(named: &types::Outside) -> Result<Self, OutsideError> {
+        let servers = named.destinations.iter().map(Server::new);
         Ok(Self {
             servers: servers.collect::<Result<_, _>>()?,
-            files: remote.files.clone(),
+            files: named.files.clone(),
         })
     }
 
@@ -92,12 +92,13 @@ impl Outside {
 
     /// Reads a file, which blocks.
     pub fn read(&self, path: &str) -> Outcome {
-        let content = if self.files.iter().any(|known| known == path) {
-            file::read(Path::new(path)).map_err(|reason| reason.to_string())
-        } else {
-            Err("the configuration does not name it".to_owned())
+        let named = self.files.iter().find(|known| known.path == path);
+        let content = match named {
+            Some(file) if file.is_private => file::read_private(Path::new(path)),
+            Some(_) => file::read(Path::new(path)),
+            None => Err(io::Error::other("the configuration does not name it")),
         };
-        match content {
+        match content.map_err(|reason| reason.to_string()) {
             Ok(mut content) => Outcome::Value(std::mem::take(&mut *content)),
             Err(why) => Outcome::Failed(Failure::Failed(why)),
         }

@@ -108,7 +108,7 @@ impl fmt::Display for StartError {
         match self {
             Self::Configuration(problems) => f.write_str(&problems.join("\n")),
             Self::Died(why) => f.write_str(why),
-            Self::Prepare(why) => write!(f, "the configured keys can't be created: {why}"),
+            Self::Prepare(why) => f.write_str(why),
         }
     }
 }

@@ -47,6 +47,8 @@ mod reload;
 mod reload_tls;
 #[path = "suite/requests.rs"]
 mod requests;
+#[path = "suite/sealing.rs"]
+mod sealing;
 #[path = "suite/shares.rs"]
 mod shares;
 #[path = "suite/sleep.rs"]

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use sealedge_core::config::{Config, Keystore};
+use sealedge_core::config::{Config, Keystore, Unseal};
 use sealedge_core::log::Subscription;
 use sealedge_core::name::Name;
 use sealedge_core::platform::Platform;
@@ -59,6 +59,8 @@ pub struct Door<L: Lent> {
     /// What the service becomes by [`Door::adopt`].
     next: Option<Rc<Service<Host<L>>>>,
     keystore: Keystore,
+    /// Where the node has its identity from.
+    unseal: Option<Unseal>,
     /// The key store, if it is elsewhere.
     remote: Option<Rc<Remote<Host<L>>>>,
     shared: Rc<Shared<L>>,
@@ -77,12 +79,14 @@ impl<L: Lent> Door<L> {
             entropy: RefCell::default(),
         });
         let keystore = config.keystore.clone();
+        let unseal = config.seal.as_ref().map(|seal| seal.unseal.clone());
         let remote = Remote::new(&keystore, Host::new(&shared)).map(Rc::new);
         let service = Rc::new(Service::new(config, Host::new(&shared)));
         Self {
             service,
             next: None,
             keystore,
+            unseal,
             remote,
             shared,
             parked: BTreeMap::new(),
@@ -92,10 +96,15 @@ impl<L: Lent> Door<L> {
     /// Reads in another configuration, which [`Door::adopt`] puts in force: the service as it will be.
     ///
     /// # Errors
-    /// It has another key store: policies that were written for that must not open this one.
+    /// It has another key store: policies that were written for that must not open this one. Or the
+    /// node's identity comes from elsewhere.
     pub fn propose(&mut self, config: Config) -> Result<&Service<impl Platform>, String> {
         if config.keystore != self.keystore {
             return Err("keystore: restart the server to change it".to_owned());
+        }
+        let unseal = config.seal.as_ref().map(|seal| &seal.unseal);
+        if unseal != self.unseal.as_ref() {
+            return Err("seal.unseal: restart the server to change it".to_owned());
         }
         let next = self.service.successor(config, Host::new(&self.shared));
         Ok(self.next.insert(Rc::new(next)))
@@ -142,12 +151,10 @@ impl<L: Lent> Door<L> {
     /// Begins to create the keys that the configuration wants to exist.
     pub fn prepare(&mut self, call: u64) -> Option<Finished> {
         let service = self.service.clone();
-        self.begin(call, async move {
-            let prepared = service.prepare().await;
-            Finished::Prepared(
-                prepared.map_err(|error| error.detail().unwrap_or(error.to_string())),
-            )
-        })
+        self.begin(
+            call,
+            async move { Finished::Prepared(service.prepare().await) },
+        )
     }
 
     /// Begins something in the key store elsewhere.

@@ -68,15 +68,28 @@ macro_rules! translations {
                 store: match &config.keystore {
                     Keystore::Memory => types::Store::Memory,
                     Keystore::Fs { path } => types::Store::Files(path.clone()),
-                    remote => types::Store::Remote(types::Remote {
-                        destinations: remote.destinations().into_iter().map(destination).collect(),
-                        files: remote.files(),
-                    }),
+                    Keystore::Vault(_) => types::Store::Remote,
                 },
+                is_sealed: config.seal.is_some(),
+                outside: outside(config),
                 forwarded_header: None,
                 audit_log: config.log.audit,
                 error_log: config.log.error,
                 warnings,
+            }
+        }
+
+        fn outside(config: &::sealedge_core::config::Config) -> types::Outside {
+            let destinations = config.keystore.destinations().into_iter();
+            let files = config.files().into_iter();
+            types::Outside {
+                destinations: destinations.map(destination).collect(),
+                files: files
+                    .map(|file| types::File {
+                        path: file.path,
+                        is_private: file.is_private,
+                    })
+                    .collect(),
             }
         }
 

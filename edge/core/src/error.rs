@@ -10,6 +10,7 @@ use crate::certificate::ForwardedError;
 use crate::identity::Identity;
 use crate::key::{CorruptKey, InvalidKeySize, NoHmacKey, UnsupportedCipher};
 use crate::name::Name;
+use crate::sealing::SealingError;
 use crate::store::StoreError;
 
 /// Why a request was not served.
@@ -71,6 +72,15 @@ pub enum Error {
         action: Action,
         /// What it said.
         source: StoreError,
+    },
+    /// What is stored can't be sealed or opened.
+    Sealing {
+        /// What was to be done with it.
+        action: Action,
+        /// The key's name.
+        name: Name,
+        /// Why not.
+        source: SealingError,
     },
     /// What the key store holds is no key.
     Corrupt {
@@ -138,7 +148,7 @@ impl Error {
                 action: Action::Status,
                 source: StoreError::Unreachable(_),
             } => 504,
-            Self::Store { .. } | Self::Corrupt { .. } => 502,
+            Self::Store { .. } | Self::Sealing { .. } | Self::Corrupt { .. } => 502,
             Self::TimedOut { .. } => 504,
         }
     }
@@ -147,6 +157,11 @@ impl Error {
     pub fn detail(&self) -> Option<String> {
         match self {
             Self::Store { action, source } => Some(format!("{}: {source}", failed_to(*action))),
+            Self::Sealing {
+                action,
+                name,
+                source,
+            } => Some(format!("{}: '{name}': {source}", failed_to(*action))),
             Self::Corrupt { name, source } => Some(format!(
                 "failed to read key: what is stored for '{name}' is no key: {source}"
             )),
@@ -221,7 +236,9 @@ impl fmt::Display for Error {
                 StoreError::Unreachable(_) => "key store is not reachable",
                 _ => "key store is unavailable",
             }),
-            Self::Store { action, .. } => f.write_str(failed_to(*action)),
+            Self::Store { action, .. } | Self::Sealing { action, .. } => {
+                f.write_str(failed_to(*action))
+            }
             Self::Corrupt { .. } => f.write_str(failed_to(Action::Read)),
             Self::TimedOut { .. } => f.write_str("the request took too long"),
         }

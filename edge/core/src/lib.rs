@@ -26,6 +26,7 @@ pub mod policy;
 pub mod response;
 pub mod route;
 pub mod seal;
+pub mod sealing;
 pub mod secret_text;
 pub mod service;
 pub mod store;

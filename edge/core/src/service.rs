@@ -21,6 +21,7 @@ use crate::platform::Platform;
 use crate::policy::Policies;
 use crate::response::{Answer, Response};
 use crate::route::{Access, Operation, ROUTES, Route, Router};
+use crate::sealing::Sealing;
 use crate::store::{Store, StoreError};
 use crate::time::Time;
 use seen::Seen;
@@ -71,6 +72,7 @@ pub struct Service<P> {
     proxies: Vec<Identity>,
     forwarded_header: Option<String>,
     keys: Vec<Name>,
+    sealing: Sealing,
     log: LogSettings,
     /// Whether clients' certificates must be valid, and not their keys known alone.
     verifies_clients: bool,
@@ -83,14 +85,15 @@ impl<P: Platform> Service<P> {
     pub fn new(config: Config, platform: P) -> Self {
         let seed = Seed::random(&mut |buffer| platform.random(buffer));
         let cache = Rc::new(Cache::new(config.cache, seed));
-        Self::with(config, platform, Rc::default(), cache)
+        Self::with(config, platform, Rc::default(), cache, &Sealing::default())
     }
 
     /// What this service becomes under another configuration, once that is in force (see
     /// [`Service::come_into_force`]). Both count together and share the cache, so that requests which
     /// are still parked in this one neither miss a key's delete nor are missed in the figures.
     pub fn successor(&self, config: Config, platform: P) -> Self {
-        Self::with(config, platform, self.counters.clone(), self.cache.clone())
+        let (counters, cache) = (self.counters.clone(), self.cache.clone());
+        Self::with(config, platform, counters, cache, &self.sealing)
     }
 
     /// Makes what is shared with the service before follow this one's configuration.
@@ -98,7 +101,13 @@ impl<P: Platform> Service<P> {
         self.cache.set_expiry(self.expiry);
     }
 
-    fn with(config: Config, platform: P, counters: Rc<Counters>, cache: Rc<Cache>) -> Self {
+    fn with(
+        config: Config,
+        platform: P,
+        counters: Rc<Counters>,
+        cache: Rc<Cache>,
+        sealing: &Sealing,
+    ) -> Self {
         let routes: Vec<Route> = ROUTES
             .into_iter()
             .map(|route| match config.api.get(route.configured_as()) {
@@ -117,6 +126,7 @@ impl<P: Platform> Service<P> {
             forwarded_header: has_proxies.then_some(config.tls.forwarded_certificate_header),
             proxies: config.tls.proxies,
             keys: config.keys,
+            sealing: sealing.successor(config.seal),
             log: config.log,
             verifies_clients: config.tls.verify_clients,
             cache,
@@ -141,15 +151,20 @@ impl<P: Platform> Service<P> {
         self.routes.iter().any(|route| differs(&route))
     }
 
-    /// Creates the keys that the configuration wants to exist.
+    /// Reads the node's identity, and creates the keys that the configuration wants to exist.
     ///
     /// # Errors
-    /// That of the first key that could not be created.
-    pub async fn prepare(&self) -> Result<(), Error> {
+    /// What the operator should know: of the identity, or of the first key that could not be created.
+    pub async fn prepare(&self) -> Result<(), String> {
+        let unsealed = self.sealing.prepare(&self.platform).await;
+        unsealed.map_err(|error| error.to_string())?;
         for name in &self.keys {
             match self.create_key(name, self.admin).await {
                 Ok(()) | Err(Error::KeyExists) => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    let why = error.detail().unwrap_or_else(|| error.to_string());
+                    return Err(format!("the configured keys can't be created: {why}"));
+                }
             }
         }
         Ok(())
@@ -333,7 +348,12 @@ impl<P: Platform> Service<P> {
 
     /// Stores a new key under a name that is free.
     pub(crate) async fn store_key(&self, name: &Name, key: &Key) -> Result<(), Error> {
-        let value = key.to_stored();
+        let value = self.sealing.wrap(&self.platform, name, key.to_stored());
+        let value = value.await.map_err(|source| Error::Sealing {
+            action: Action::Create,
+            name: name.clone(),
+            source,
+        })?;
         self.platform
             .store()
             .create(name, value.as_bytes())
@@ -359,6 +379,16 @@ impl<P: Platform> Service<P> {
         let begun = self.cache.generation();
         match self.platform.store().get(name).await {
             Ok(value) => {
+                // Whoever waited for the same read may have opened it already, which takes its time.
+                if let Some(key) = self.cache.get(name, now) {
+                    return Ok(key);
+                }
+                let opened = self.sealing.unwrap(&self.platform, name, value).await;
+                let value = opened.map_err(|source| Error::Sealing {
+                    action: Action::Read,
+                    name: name.clone(),
+                    source,
+                })?;
                 let key = Key::from_stored(&value).map_err(|source| Error::Corrupt {
                     name: name.clone(),
                     source,

@@ -7,7 +7,7 @@ use wasmtime::format_err;
 
 use super::*;
 use crate::admission::Admission;
-use crate::guest::types::{Body, ContentType, Operation, Response, Store, Tls};
+use crate::guest::types::{self, Body, ContentType, Operation, Response, Store, Tls};
 use crate::limits::Limits;
 use crate::operation::Keeper;
 use crate::outside::Outside;
@@ -114,6 +114,11 @@ fn settings() -> Settings {
             certificate_optional: false,
         },
         store: Store::Memory,
+        is_sealed: false,
+        outside: types::Outside {
+            destinations: Vec::new(),
+            files: Vec::new(),
+        },
         forwarded_header: None,
         audit_log: false,
         error_log: false,

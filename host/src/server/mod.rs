@@ -188,7 +188,8 @@ async fn serve(options: &ServerOptions, parts: Parts) -> Result<(), StartError> 
 
     let files = Files::of(&settings.tls);
     let server = Server::bind(options, &settings, dev.as_ref()).await?;
-    let (keeper, outside) = open_store(&settings.store, parts)?;
+    let keeper = open_store(&settings.store, parts)?;
+    let outside = Outside::new(&settings.outside).map_err(StartError::Outside)?;
     let size = std::thread::available_parallelism().map_or(1, |count| count.get());
     let not_started = |error: pool::StartError| StartError::Guest(error.to_string());
     let limits = parts.limits.within_this_process();
@@ -218,10 +219,16 @@ fn summary(settings: &Settings, address: SocketAddr) -> String {
     let store = match &settings.store {
         Store::Memory => "memory, gone when the server stops".to_owned(),
         Store::Files(path) => format!("files in {path}"),
-        Store::Remote(remote) => {
-            let origins = remote.destinations.iter().map(|there| &*there.origin);
+        Store::Remote => {
+            let servers = &settings.outside.destinations;
+            let origins = servers.iter().map(|server| &*server.origin);
             origins.collect::<Vec<_>>().join(", ")
         }
+    };
+    let values = if settings.is_sealed {
+        "sealed"
+    } else {
+        "not sealed: whoever reads the key store has the keys"
     };
     let clients = match (
         settings.tls.verify_clients,
@@ -237,6 +244,7 @@ fn summary(settings: &Settings, address: SocketAddr) -> String {
         "sealedge is listening on https://{address}\n  \
          version    {version}\n  \
          key store  {store}\n  \
+         values     {values}\n  \
          clients    {clients}"
     )
 }
@@ -253,19 +261,15 @@ fn read_configuration(file: &Path) -> Result<String, StartError> {
     })
 }
 
-/// Who keeps the keys, and what the service may reach for that.
-fn open_store(store: &Store, parts: Parts) -> Result<(Keeper, Outside), StartError> {
-    let here = |store| (Keeper::Here(store), Outside::default());
+/// Who keeps the keys.
+fn open_store(store: &Store, parts: Parts) -> Result<Keeper, StartError> {
     Ok(match store {
-        Store::Memory => here((parts.memory_store)()),
+        Store::Memory => Keeper::Here((parts.memory_store)()),
         Store::Files(path) => {
             let store = FsStore::open(Path::new(path)).map_err(StartError::Store)?;
-            here(Arc::new(store))
+            Keeper::Here(Arc::new(store))
         }
-        Store::Remote(remote) => {
-            let outside = Outside::new(remote).map_err(StartError::Outside)?;
-            (Keeper::Elsewhere, outside)
-        }
+        Store::Remote => Keeper::Elsewhere,
     })
 }
 

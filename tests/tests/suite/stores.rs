@@ -8,6 +8,8 @@ use sealedge_tests::openbao::{self, OpenBao};
 use sealedge_tests::server::Server;
 use serde_json::{Value, json};
 
+use super::sealing::{identity, section};
+
 /// How many keys are listed: three pages of the protocol.
 const MANY: usize = 3000;
 
@@ -29,6 +31,19 @@ async fn memory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn files() {
     conforms("fs: {path: '{folder}/keys'}", true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sealed_files() {
+    conforms_sealed("fs: {path: '{folder}/keys'}", true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sealed_vault_kv2() {
+    let Some(program) = program() else { return };
+    let bao = OpenBao::start(&program).await;
+    let settings = "engine: kv2, version: v2, transit: {key: my-key}";
+    conforms_sealed(&keystore(&bao, settings).await, true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,7 +88,18 @@ async fn in_openbao(settings: &str, is_atomic: bool) {
 
 /// What every store does. `is_atomic`: of racing creates exactly one succeeds.
 async fn conforms(keystore: &str, is_atomic: bool) {
-    let server = Server::start(Path::new(crate::SEALEDGE), "", &for_admin(keystore));
+    conforms_under(&for_admin(keystore), is_atomic).await;
+}
+
+/// The same with a sealed store.
+async fn conforms_sealed(keystore: &str, is_atomic: bool) {
+    let (node, other) = (identity(), identity());
+    let seal = section(&node, &[&node, &other], "");
+    conforms_under(&(for_admin(keystore) + &seal), is_atomic).await;
+}
+
+async fn conforms_under(config: &str, is_atomic: bool) {
+    let server = Server::start(Path::new(crate::SEALEDGE), "", config);
     let mut client = Client::admin(&server.address).await;
     assert_eq!(
         client.call("GET", "/v1/ready", Value::Null).await.status,

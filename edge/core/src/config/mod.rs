@@ -4,12 +4,15 @@
 //! with its line and field. What a platform can do is declared in [`Supported`].
 
 mod keystore;
+mod seal;
 mod sections;
 mod tree;
 mod walk;
 
 #[cfg(test)]
 mod tests;
+
+pub use seal::{Seal, Unseal};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -45,6 +48,41 @@ pub struct Config {
     pub keys: Vec<Name>,
     /// Where keys are stored.
     pub keystore: Keystore,
+    /// How what is stored is sealed; `None` leaves it as KES has it.
+    pub seal: Option<Seal>,
+}
+
+impl Config {
+    /// The files that are read while the service runs.
+    pub fn files(&self) -> Vec<File> {
+        let of_store = self.keystore.files().into_iter();
+        let mut files: Vec<File> = of_store
+            .map(|path| File {
+                path,
+                is_private: false,
+            })
+            .collect();
+        if let Some(Seal {
+            unseal: Unseal::File(path),
+            ..
+        }) = &self.seal
+        {
+            files.push(File {
+                path: path.clone(),
+                is_private: true,
+            });
+        }
+        files
+    }
+}
+
+/// A file that the configuration names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// Its path.
+    pub path: String,
+    /// Whether it is refused if others than its owner can read it.
+    pub is_private: bool,
 }
 
 /// The section `tls`.

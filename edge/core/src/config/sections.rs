@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::keystore::keystore;
+use super::seal::seal;
 use super::walk::{At, Fields, Noted, listed, nearest};
 use super::{ApiSettings, CacheExpiry, Config, LogSettings, PolicySettings, Supported, Tls};
 use crate::identity::Identity;
@@ -22,6 +23,7 @@ const NO_CLIENT: &str =
 pub(super) fn config(root: &At<'_>, supported: &Supported<'_>) -> Option<Config> {
     let fields = root.fields(&[
         "version", "address", "admin", "tls", "api", "policy", "cache", "log", "keys", "keystore",
+        "seal",
     ]);
     version(&fields);
     let mut holders = Holders::default();
@@ -41,6 +43,7 @@ pub(super) fn config(root: &At<'_>, supported: &Supported<'_>) -> Option<Config>
     let cache = fields.get("cache").map(cache).unwrap_or_default();
     let log = fields.get("log").map(log).unwrap_or_default();
     let keys = fields.get("keys").map(keys).unwrap_or_default();
+    let seal = fields.get("seal").filter(|at| !at.is_null()).map(seal);
     let keystore = keystore(root, fields.get("keystore"), supported)?;
     Some(Config {
         address,
@@ -52,6 +55,10 @@ pub(super) fn config(root: &At<'_>, supported: &Supported<'_>) -> Option<Config>
         log,
         keys,
         keystore,
+        seal: match seal {
+            Some(seal) => Some(seal?),
+            None => None,
+        },
     })
 }
 

@@ -154,6 +154,11 @@ impl<'w> At<'w> {
         matches!(self.node.content, Content::Null)
     }
 
+    /// Whether a list without an item is here.
+    pub fn is_empty_list(&self) -> bool {
+        matches!(&self.node.content, Content::Sequence(items) if items.is_empty())
+    }
+
     fn may_hold_fields(&self) -> bool {
         matches!(self.node.content, Content::Mapping(_) | Content::Null)
     }

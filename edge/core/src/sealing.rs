@@ -1,0 +1,236 @@
+//! How this node seals what it stores, and opens what it finds, by the configuration.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use crate::config::{Seal, Unseal};
+use crate::name::Name;
+use crate::platform::Platform;
+use crate::seal::{self, CannotOpen, CannotSeal, Fingerprint, Header, NodeIdentity, Recipient};
+
+/// The pauses of a call that waits for the identity which another one reads.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the configuration wants, and the node's identity once it is there.
+#[derive(Default)]
+pub struct Sealing(Option<Configured>);
+
+struct Configured {
+    recipients: Vec<Recipient>,
+    signers: Vec<Recipient>,
+    accept_unsealed: bool,
+    unsealed: Rc<Unsealed>,
+}
+
+/// Why a value was not sealed or opened: for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SealingError {
+    /// The node's identity is not to be had, and why.
+    NoIdentity(String),
+    /// The value is sealed, and the configuration does not say how to open it.
+    NotConfigured,
+    /// This node is not among those that could open what it seals.
+    NoRecipient(Fingerprint),
+    /// This node is not among those whose records are opened.
+    NoSigner(Fingerprint),
+    /// It could not be sealed.
+    Seal(CannotSeal),
+    /// It could not be opened.
+    Open(CannotOpen),
+}
+
+impl fmt::Display for SealingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoIdentity(why) => write!(f, "this node's identity (`seal.unseal`) {why}"),
+            Self::NotConfigured => {
+                f.write_str("it is sealed: configure `seal`, with the identity of a recipient")
+            }
+            Self::NoRecipient(node) => write!(
+                f,
+                "this node, {node}, is not among `seal.recipients`: it could not open what it seals"
+            ),
+            Self::NoSigner(node) => write!(
+                f,
+                "this node, {node}, is not among `seal.signers`: nobody would open what it seals"
+            ),
+            Self::Seal(why) => why.fmt(f),
+            Self::Open(why) => why.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SealingError {}
+
+impl Sealing {
+    /// As the configuration wants it.
+    pub fn new(settings: Option<Seal>) -> Self {
+        Self(settings.map(|settings| {
+            let unsealed = Rc::new(Unsealed::new(settings.unseal));
+            Configured {
+                recipients: settings.recipients,
+                signers: settings.signers,
+                accept_unsealed: settings.accept_unsealed,
+                unsealed,
+            }
+        }))
+    }
+
+    /// As another configuration wants it, whose identity comes from the same place.
+    pub fn successor(&self, settings: Option<Seal>) -> Self {
+        let mut next = Self::new(settings);
+        if let (Some(next), Some(before)) = (&mut next.0, &self.0) {
+            next.unsealed = before.unsealed.clone();
+        }
+        next
+    }
+
+    /// Reads the node's identity, if it needs one that is not there yet.
+    ///
+    /// # Errors
+    /// It is not to be had.
+    pub async fn prepare<P: Platform>(&self, platform: &P) -> Result<(), SealingError> {
+        match &self.0 {
+            Some(configured) => configured.unsealed.identity(platform).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// What is stored of a key: sealed, if the configuration wants that.
+    ///
+    /// # Errors
+    /// It can't be sealed so that this very node would open it.
+    pub async fn wrap<P: Platform>(
+        &self,
+        platform: &P,
+        name: &Name,
+        value: Zeroizing<String>,
+    ) -> Result<Zeroizing<String>, SealingError> {
+        let Some(configured) = &self.0 else {
+            return Ok(value);
+        };
+        let identity = configured.unsealed.identity(platform).await?;
+        configured.admits(identity.recipient())?;
+        let header = Header {
+            name: name.clone(),
+            sealed_at: platform.now(),
+        };
+        let sealed = seal::seal(
+            platform.crypto(),
+            &mut |buffer| platform.random(buffer),
+            value.as_bytes(),
+            &header,
+            &configured.recipients,
+            &identity,
+        );
+        sealed.map(Zeroizing::new).map_err(SealingError::Seal)
+    }
+
+    /// The stored form of a key in what was found under its name.
+    ///
+    /// # Errors
+    /// It does not open, or is not sealed though it should be.
+    pub async fn unwrap<P: Platform>(
+        &self,
+        platform: &P,
+        name: &Name,
+        value: Zeroizing<Vec<u8>>,
+    ) -> Result<Zeroizing<Vec<u8>>, SealingError> {
+        let is_sealed = seal::is_sealed(&value);
+        let Some(configured) = &self.0 else {
+            return if is_sealed {
+                Err(SealingError::NotConfigured)
+            } else {
+                Ok(value)
+            };
+        };
+        if !is_sealed && configured.accept_unsealed {
+            return Ok(value);
+        }
+        if !is_sealed {
+            return Err(SealingError::Open(CannotOpen::NotSealed));
+        }
+        let identity = configured.unsealed.identity(platform).await?;
+        let crypto = platform.crypto();
+        seal::open(crypto, &value, name, &identity, &configured.signers)
+            .map(|opened| opened.plaintext)
+            .map_err(SealingError::Open)
+    }
+}
+
+impl Configured {
+    /// Whether what this node seals can be opened by it.
+    fn admits(&self, node: &Recipient) -> Result<(), SealingError> {
+        if !self.recipients.contains(node) {
+            return Err(SealingError::NoRecipient(node.fingerprint()));
+        }
+        if !self.signers.contains(node) {
+            return Err(SealingError::NoSigner(node.fingerprint()));
+        }
+        Ok(())
+    }
+}
+
+/// The node's identity, which is read when it is needed first.
+struct Unsealed {
+    source: Unseal,
+    identity: RefCell<Option<Rc<NodeIdentity>>>,
+    /// Whether a call is reading it.
+    is_taken: Cell<bool>,
+}
+
+/// The right to read the identity. Whoever drops it, even in the middle, gives it to the next.
+struct Turn<'t>(&'t Cell<bool>);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
+
+impl Unsealed {
+    fn new(source: Unseal) -> Self {
+        Self {
+            source,
+            identity: RefCell::default(),
+            is_taken: Cell::default(),
+        }
+    }
+
+    async fn identity<P: Platform>(&self, platform: &P) -> Result<Rc<NodeIdentity>, SealingError> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            if let Some(identity) = &*self.identity.borrow() {
+                return Ok(identity.clone());
+            }
+            if !self.is_taken.replace(true) {
+                let _turn = Turn(&self.is_taken);
+                let identity = self.read(platform).await?;
+                *self.identity.borrow_mut() = Some(identity.clone());
+                return Ok(identity);
+            }
+            // No call can wake another one: a platform polls a call when its own operations end.
+            platform.sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn read<P: Platform>(&self, platform: &P) -> Result<Rc<NodeIdentity>, SealingError> {
+        let path = match &self.source {
+            Unseal::Identity(identity) => return Ok(identity.clone()),
+            Unseal::File(path) => path,
+        };
+        let failed = |why: &dyn fmt::Display| {
+            SealingError::NoIdentity(format!("can't be read from `{path}`: {why}"))
+        };
+        let content = platform.file(path).await.map_err(|why| failed(&why))?;
+        let text = std::str::from_utf8(&content).map_err(|_| failed(&"it is no text"))?;
+        let identity = text.trim().parse::<NodeIdentity>();
+        identity.map(Rc::new).map_err(|why| failed(&why))
+    }
+}
