@@ -4,9 +4,11 @@
 //! with its line and field. What a platform can do is declared in [`Supported`].
 
 mod keystore;
+mod known;
 mod seal;
 mod sections;
 mod tree;
+mod vault;
 mod walk;
 
 #[cfg(test)]
@@ -190,7 +192,7 @@ impl Keystore {
     pub fn destinations(&self) -> Vec<Destination> {
         match self {
             Self::Memory | Self::Fs { .. } => Vec::new(),
-            Self::Vault(settings) => vec![settings.server.clone()],
+            Self::Vault(settings) => vec![settings.access.server.clone()],
         }
     }
 
@@ -198,7 +200,7 @@ impl Keystore {
     pub fn files(&self) -> Vec<String> {
         match self {
             Self::Memory | Self::Fs { .. } => Vec::new(),
-            Self::Vault(settings) => settings.files(),
+            Self::Vault(settings) => settings.access.files(),
         }
     }
 }
