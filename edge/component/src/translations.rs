@@ -80,7 +80,7 @@ macro_rules! translations {
         }
 
         fn outside(config: &::sealedge_core::config::Config) -> types::Outside {
-            let destinations = config.keystore.destinations().into_iter();
+            let destinations = config.destinations().into_iter();
             let files = config.files().into_iter();
             types::Outside {
                 destinations: destinations.map(destination).collect(),

@@ -30,12 +30,15 @@ mod kv;
 mod login;
 mod settings;
 mod transit;
+mod unwrap;
 mod wire;
 
 #[cfg(test)]
 mod tests;
 
 pub use settings::{Access, Credentials, EngineVersion, Jwt, Login, Settings, Transit};
+pub use transit::is_ciphertext;
+pub use unwrap::decrypt;
 
 /// A Vault as a key store.
 pub struct Vault<W> {

@@ -137,6 +137,15 @@ impl<W: World> Courier<W> {
         }
     }
 
+    /// Begins an operation of which nothing is logged: whoever begins it says what comes of it.
+    pub fn begin(&self, limit: Duration) -> Errand {
+        Errand {
+            number: self.outage.begin(),
+            until: self.world.now().after(limit),
+            tries: TRIES,
+        }
+    }
+
     /// Sends a request until there is an answer, as often as is right and the errand has time.
     /// `build` makes it anew for each try.
     ///

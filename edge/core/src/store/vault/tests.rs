@@ -192,7 +192,7 @@ fn meaning(what: &str, response: &Response) -> String {
         "health" => health::parse(response).map(done),
         "encrypt" => transit::parse_encrypt(response).map(|text| format!("{:?}", *text)),
         "decrypt" => transit::parse_decrypt(response)
-            .map(|value| format!("{:?}", std::str::from_utf8(&value).unwrap())),
+            .map(|value| format!("{:?}", String::from_utf8_lossy(&value))),
         "trouble" => Ok(wire::explain(response)),
         _ => panic!("no such request: {what}"),
     };
@@ -277,9 +277,9 @@ mod properties {
 
     use super::*;
 
-    const WHAT: [&str; 10] = [
+    const WHAT: [&str; 11] = [
         "v1 read", "v2 read", "v1 write", "v2 write", "delete", "list", "login", "health",
-        "encrypt", "trouble",
+        "encrypt", "decrypt", "trouble",
     ];
 
     /// JSON of the fields that Vault's answers have, with any kind of value in any of them.
@@ -294,6 +294,7 @@ mod properties {
             "\"\"",
             "\"a\"",
             "\"vault:v1:a\"",
+            "\"YQ==\"",
             "\"\\u0000\"",
             "[]",
             "{}",
@@ -315,6 +316,7 @@ mod properties {
                 "lease_duration",
                 "renewable",
                 "ciphertext",
+                "plaintext",
                 "errors",
                 "warnings",
                 "sealed",
