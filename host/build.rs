@@ -63,6 +63,13 @@ fn compile(
             cargo.env_remove(&variable);
         }
     }
+    // What P-256 is made of are products of 64 bits by 64: a sealed key opens in less than half the time.
+    let flags = [
+        "--cfg",
+        "cpubits=\"64\"",
+        "-Ctarget-feature=+wide-arithmetic",
+    ];
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     if env::var("PROFILE")? == "release" {
         // As one unit: 6 % off a call, for which nobody who develops wants to wait.
         cargo.env("CARGO_PROFILE_RELEASE_LTO", "fat");

@@ -100,6 +100,14 @@ impl Operations {
                     read(body.take_body(address, awaited.call), limit).await
                 }));
             }
+            Operation::Prepare => {
+                let all = pool.clone();
+                return Some(task(pool, address, async move {
+                    // What is wrong with one, that one has said.
+                    let _ = all.prepare().await;
+                    Outcome::Done
+                }));
+            }
             Operation::Fetch(request) => {
                 let outside = self.outside.clone();
                 let fetch = async move { outside.fetch(request).await };

@@ -214,19 +214,22 @@ impl Pool {
         &self.operations
     }
 
-    /// Creates the keys that the configuration wants to exist.
+    /// Prepares all instances, at a time: each has its own copy of what it needs, such as the identity
+    /// of the node.
     ///
     /// # Errors
-    /// [`StartError`] says why they do not.
+    /// [`StartError`] says what is not as the configuration wants it.
     pub async fn prepare(self: &Arc<Self>) -> Result<(), StartError> {
         let died = |Lost| StartError::Died("the service died while it started".to_owned());
-        let end = self
-            .call(self.pick(), |instance, call| instance.prepare(call))
-            .map_err(died)?;
-        match end.await {
-            Ok((Finished::Prepared(result), _)) => result.map_err(StartError::Prepare),
-            _ => Err(died(Lost)),
+        let slots = self.slots.iter().map(locked).enumerate();
+        let prepare = |slot| self.call(slot, |instance, call| instance.prepare(call));
+        for end in slots.map(prepare).collect::<Vec<_>>() {
+            match end.map_err(died)?.await {
+                Ok((Finished::Prepared(result), _)) => result.map_err(StartError::Prepare)?,
+                _ => return Err(died(Lost)),
+            }
         }
+        Ok(())
     }
 
     /// Does something in the key store elsewhere: always by the same instance, which is logged in there.

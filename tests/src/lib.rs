@@ -8,6 +8,7 @@ pub mod history;
 pub mod log_stream;
 pub mod memory;
 pub mod openbao;
+pub mod pip;
 pub mod raw;
 pub mod server;
 pub mod soak;

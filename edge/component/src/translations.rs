@@ -68,7 +68,10 @@ macro_rules! translations {
                 store: match &config.keystore {
                     Keystore::Memory => types::Store::Memory,
                     Keystore::Fs { path } => types::Store::Files(path.clone()),
-                    Keystore::Vault(_) => types::Store::Remote,
+                    remote @ Keystore::Vault(_) => {
+                        let servers = remote.destinations().into_iter();
+                        types::Store::Remote(servers.map(|server| server.origin).collect())
+                    }
                 },
                 is_sealed: config.seal.is_some(),
                 outside: outside(config),
@@ -80,7 +83,7 @@ macro_rules! translations {
         }
 
         fn outside(config: &::sealedge_core::config::Config) -> types::Outside {
-            let destinations = config.keystore.destinations().into_iter();
+            let destinations = config.destinations().into_iter();
             let files = config.files().into_iter();
             types::Outside {
                 destinations: destinations.map(destination).collect(),
@@ -236,6 +239,7 @@ macro_rules! translations {
                 }
                 Operation::Fetch(request) => types::Operation::Fetch(outgoing(request)),
                 Operation::ReadFile(path) => types::Operation::ReadFile(path.to_owned()),
+                Operation::Prepare => types::Operation::Prepare,
             }
         }
 

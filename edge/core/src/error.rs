@@ -82,6 +82,8 @@ pub enum Error {
         /// Why not.
         source: SealingError,
     },
+    /// The node can't open what is stored, for its identity is not there.
+    NotUnsealed(SealingError),
     /// What the key store holds is no key.
     Corrupt {
         /// The key's name.
@@ -147,9 +149,24 @@ impl Error {
             Self::Store {
                 action: Action::Status,
                 source: StoreError::Unreachable(_),
-            } => 504,
-            Self::Store { .. } | Self::Sealing { .. } | Self::Corrupt { .. } => 502,
+            }
+            | Self::NotUnsealed(SealingError::Away(_)) => 504,
+            Self::Store { .. }
+            | Self::Sealing { .. }
+            | Self::NotUnsealed(_)
+            | Self::Corrupt { .. } => 502,
             Self::TimedOut { .. } => 504,
+        }
+    }
+
+    /// Whether it is the key store that is away, or what unseals the node.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Store { source, .. } => matches!(source, StoreError::Unreachable(_)),
+            Self::Sealing { source, .. } | Self::NotUnsealed(source) => {
+                matches!(source, SealingError::Away(_))
+            }
+            _ => false,
         }
     }
 
@@ -162,6 +179,7 @@ impl Error {
                 name,
                 source,
             } => Some(format!("{}: '{name}': {source}", failed_to(*action))),
+            Self::NotUnsealed(source) => Some(source.to_string()),
             Self::Corrupt { name, source } => Some(format!(
                 "failed to read key: what is stored for '{name}' is no key: {source}"
             )),
@@ -234,6 +252,10 @@ impl fmt::Display for Error {
                 source,
             } => f.write_str(match source {
                 StoreError::Unreachable(_) => "key store is not reachable",
+                _ => "key store is unavailable",
+            }),
+            Self::NotUnsealed(source) => f.write_str(match source {
+                SealingError::Away(_) => "key store is not reachable",
                 _ => "key store is unavailable",
             }),
             Self::Store { action, .. } | Self::Sealing { action, .. } => {

@@ -15,7 +15,7 @@ use crate::store::Store;
 use crate::time::Time;
 
 /// What a platform lends to all of the service, key stores elsewhere among it.
-pub trait World: 'static {
+pub trait World {
     /// The time now.
     fn now(&self) -> Time;
 
@@ -38,10 +38,46 @@ pub trait World: 'static {
     /// ([`Counters::error_event`](crate::metrics::Counters::error_event)), for it knows of errors beside
     /// the service's.
     fn error(&self, message: &str);
+
+    /// The node's identity, which was not to be had at first, is there in this instance: has the others
+    /// prepared again ([`Service::prepare`](crate::service::Service::prepare)), and waits for it.
+    fn unsealed(&self) -> impl Future<Output = ()> {
+        std::future::ready(())
+    }
+}
+
+impl<W: World> World for &W {
+    fn now(&self) -> Time {
+        (**self).now()
+    }
+
+    fn random(&self, buffer: &mut [u8]) {
+        (**self).random(buffer);
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        (**self).sleep(duration).await;
+    }
+
+    async fn fetch(&self, request: Request) -> Result<Response, Fault> {
+        (**self).fetch(request).await
+    }
+
+    async fn file(&self, path: &str) -> Result<Zeroizing<Vec<u8>>, String> {
+        (**self).file(path).await
+    }
+
+    fn error(&self, message: &str) {
+        (**self).error(message);
+    }
+
+    async fn unsealed(&self) {
+        (**self).unsealed().await;
+    }
 }
 
 /// Everything that a platform lends to the service.
-pub trait Platform: World {
+pub trait Platform: World + 'static {
     /// The key store of the platform itself: files, memory, a database.
     type Store: Store;
     /// Fast symmetric primitives, or the service's own.

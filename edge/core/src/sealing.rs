@@ -1,20 +1,17 @@
 //! How this node seals what it stores, and opens what it finds, by the configuration.
 
-use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
-use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::config::{Seal, Unseal};
+use crate::config::Seal;
 use crate::name::Name;
 use crate::platform::Platform;
-use crate::seal::{self, CannotOpen, CannotSeal, Fingerprint, Header, NodeIdentity, Recipient};
+use crate::seal::{self, CannotOpen, CannotSeal, Fingerprint, Header, Recipient};
+use unsealed::Unsealed;
 
-/// The pauses of a call that waits for the identity which another one reads.
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+mod unsealed;
 
 /// What the configuration wants, and the node's identity once it is there.
 #[derive(Default)]
@@ -32,6 +29,9 @@ struct Configured {
 pub enum SealingError {
     /// The node's identity is not to be had, and why.
     NoIdentity(String),
+    /// The server that unwraps the node's identity is away: which one, and why. It is asked again, and
+    /// the log has it already.
+    Away(String),
     /// The value is sealed, and the configuration does not say how to open it.
     NotConfigured,
     /// This node is not among those that could open what it seals.
@@ -48,6 +48,7 @@ impl fmt::Display for SealingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoIdentity(why) => write!(f, "this node's identity (`seal.unseal`) {why}"),
+            Self::Away(why) => write!(f, "this node is not unsealed yet: {why}"),
             Self::NotConfigured => {
                 f.write_str("it is sealed: configure `seal`, with the identity of a recipient")
             }
@@ -90,10 +91,17 @@ impl Sealing {
         next
     }
 
-    /// Reads the node's identity, if it needs one that is not there yet.
+    /// Has the next call try to get the identity, if it is not there, whatever came of the last try.
+    pub fn try_again(&self) {
+        if let Some(configured) = &self.0 {
+            configured.unsealed.try_again();
+        }
+    }
+
+    /// Has the node's identity, if it needs one, read or unwrapped by now.
     ///
     /// # Errors
-    /// It is not to be had.
+    /// It is not to be had, or not yet.
     pub async fn prepare<P: Platform>(&self, platform: &P) -> Result<(), SealingError> {
         match &self.0 {
             Some(configured) => configured.unsealed.identity(platform).await.map(drop),
@@ -173,64 +181,5 @@ impl Configured {
             return Err(SealingError::NoSigner(node.fingerprint()));
         }
         Ok(())
-    }
-}
-
-/// The node's identity, which is read when it is needed first.
-struct Unsealed {
-    source: Unseal,
-    identity: RefCell<Option<Rc<NodeIdentity>>>,
-    /// Whether a call is reading it.
-    is_taken: Cell<bool>,
-}
-
-/// The right to read the identity. Whoever drops it, even in the middle, gives it to the next.
-struct Turn<'t>(&'t Cell<bool>);
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.0.set(false);
-    }
-}
-
-impl Unsealed {
-    fn new(source: Unseal) -> Self {
-        Self {
-            source,
-            identity: RefCell::default(),
-            is_taken: Cell::default(),
-        }
-    }
-
-    async fn identity<P: Platform>(&self, platform: &P) -> Result<Rc<NodeIdentity>, SealingError> {
-        let mut pause = FIRST_PAUSE;
-        loop {
-            if let Some(identity) = &*self.identity.borrow() {
-                return Ok(identity.clone());
-            }
-            if !self.is_taken.replace(true) {
-                let _turn = Turn(&self.is_taken);
-                let identity = self.read(platform).await?;
-                *self.identity.borrow_mut() = Some(identity.clone());
-                return Ok(identity);
-            }
-            // No call can wake another one: a platform polls a call when its own operations end.
-            platform.sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
-
-    async fn read<P: Platform>(&self, platform: &P) -> Result<Rc<NodeIdentity>, SealingError> {
-        let path = match &self.source {
-            Unseal::Identity(identity) => return Ok(identity.clone()),
-            Unseal::File(path) => path,
-        };
-        let failed = |why: &dyn fmt::Display| {
-            SealingError::NoIdentity(format!("can't be read from `{path}`: {why}"))
-        };
-        let content = platform.file(path).await.map_err(|why| failed(&why))?;
-        let text = std::str::from_utf8(&content).map_err(|_| failed(&"it is no text"))?;
-        let identity = text.trim().parse::<NodeIdentity>();
-        identity.map(Rc::new).map_err(|why| failed(&why))
     }
 }

@@ -1,5 +1,6 @@
 //! The service: from a request to its answer.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -27,6 +28,7 @@ use crate::time::Time;
 use seen::Seen;
 
 mod seen;
+mod start;
 
 #[cfg(test)]
 mod tests;
@@ -72,6 +74,8 @@ pub struct Service<P> {
     proxies: Vec<Identity>,
     forwarded_header: Option<String>,
     keys: Vec<Name>,
+    /// Whether these are still to be created, once the node is unsealed.
+    owes_keys: Cell<bool>,
     sealing: Sealing,
     log: LogSettings,
     /// Whether clients' certificates must be valid, and not their keys known alone.
@@ -126,6 +130,7 @@ impl<P: Platform> Service<P> {
             forwarded_header: has_proxies.then_some(config.tls.forwarded_certificate_header),
             proxies: config.tls.proxies,
             keys: config.keys,
+            owes_keys: Cell::new(false),
             sealing: sealing.successor(config.seal),
             log: config.log,
             verifies_clients: config.tls.verify_clients,
@@ -149,25 +154,6 @@ impl<P: Platform> Service<P> {
                 .any(|other| other.path == route.path && other.access != route.access)
         };
         self.routes.iter().any(|route| differs(&route))
-    }
-
-    /// Reads the node's identity, and creates the keys that the configuration wants to exist.
-    ///
-    /// # Errors
-    /// What the operator should know: of the identity, or of the first key that could not be created.
-    pub async fn prepare(&self) -> Result<(), String> {
-        let unsealed = self.sealing.prepare(&self.platform).await;
-        unsealed.map_err(|error| error.to_string())?;
-        for name in &self.keys {
-            match self.create_key(name, self.admin).await {
-                Ok(()) | Err(Error::KeyExists) => {}
-                Err(error) => {
-                    let why = error.detail().unwrap_or_else(|| error.to_string());
-                    return Err(format!("the configured keys can't be created: {why}"));
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Answers a request. Whatever happens, there is an answer, it is counted, and if the route
@@ -320,14 +306,10 @@ impl<P: Platform> Service<P> {
     }
 
     fn refuse(&self, error: &Error) -> Response {
-        let is_outage = matches!(
-            error,
-            Error::Store {
-                source: StoreError::Unreachable(_),
-                ..
-            }
-        );
-        let is_logged = is_outage && self.platform.store().logs_outages();
+        let is_logged = match error {
+            Error::Store { .. } => error.is_outage() && self.platform.store().logs_outages(),
+            error => error.is_outage(),
+        };
         if let Some(detail) = error.detail().filter(|_| !is_logged) {
             self.platform.error(&detail);
         }
@@ -376,6 +358,10 @@ impl<P: Platform> Service<P> {
             return Ok(key);
         }
         self.counters.cache_miss();
+        if self.owes_keys.get() {
+            // It may be one of those; whether the node is unsealed is asked where it matters.
+            let _ = self.unseal().await;
+        }
         let begun = self.cache.generation();
         match self.platform.store().get(name).await {
             Ok(value) => {

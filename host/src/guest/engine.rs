@@ -10,5 +10,7 @@ pub fn settings() -> wasmtime::Config {
     config.concurrency_support(false);
     // A call that runs away is stopped.
     config.epoch_interruption(true);
+    // As the guest is built: see the build script.
+    config.wasm_wide_arithmetic(true);
     config
 }

@@ -219,11 +219,7 @@ fn summary(settings: &Settings, address: SocketAddr) -> String {
     let store = match &settings.store {
         Store::Memory => "memory, gone when the server stops".to_owned(),
         Store::Files(path) => format!("files in {path}"),
-        Store::Remote => {
-            let servers = &settings.outside.destinations;
-            let origins = servers.iter().map(|server| &*server.origin);
-            origins.collect::<Vec<_>>().join(", ")
-        }
+        Store::Remote(servers) => servers.join(", "),
     };
     let values = if settings.is_sealed {
         "sealed"
@@ -269,7 +265,7 @@ fn open_store(store: &Store, parts: Parts) -> Result<Keeper, StartError> {
             let store = FsStore::open(Path::new(path)).map_err(StartError::Store)?;
             Keeper::Here(Arc::new(store))
         }
-        Store::Remote => Keeper::Elsewhere,
+        Store::Remote(_) => Keeper::Elsewhere,
     })
 }
 

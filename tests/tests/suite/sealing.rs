@@ -13,11 +13,11 @@ use tempfile::TempDir;
 
 /// A node's identity of its own.
 pub fn identity() -> NodeIdentity {
-    let mut random = ring_random;
     NodeIdentity::generate(&mut random)
 }
 
-fn ring_random(buffer: &mut [u8]) {
+/// The system's random bytes.
+pub fn random(buffer: &mut [u8]) {
     rustls::crypto::ring::default_provider()
         .secure_random
         .fill(buffer)

@@ -72,6 +72,10 @@ impl<L: Lent> World for Host<L> {
     fn error(&self, message: &str) {
         self.shared().lent.error(message);
     }
+
+    async fn unsealed(&self) {
+        self.shared().perform(Operation::Prepare).await;
+    }
 }
 
 impl<L: Lent> Platform for Host<L> {

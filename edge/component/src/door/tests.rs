@@ -60,6 +60,7 @@ impl Lent for Played {
             Operation::ReadBody { call, limit } => format!("body {call} {limit}"),
             Operation::Fetch(request) => format!("fetch {}", request.path),
             Operation::ReadFile(path) => format!("file {path}"),
+            Operation::Prepare => "prepare".to_owned(),
         };
         self.0.borrow_mut().begun.push((io, what));
     }
@@ -112,6 +113,7 @@ fn config(admin: Identity, more: &str) -> Config {
         keystores: &["mem"],
         tls: true,
         client_verification: true,
+        memory: true,
         api_paths: &configurable(),
     };
     let Ok(parsed) = parse(&text, &|_| None, &supported) else {
@@ -418,7 +420,7 @@ fn configured_keys_are_created_unless_they_exist() {
         (Outcome::Failed(Failure::Exists), Ok(())),
         (
             Outcome::Failed(Failure::Failed("full".to_owned())),
-            Err("failed to create key: full".to_owned()),
+            Err("the configured keys can't be created: failed to create key: full".to_owned()),
         ),
     ] {
         let mut stage = Stage::new();

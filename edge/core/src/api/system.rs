@@ -1,5 +1,7 @@
 //! The server itself: version, health, figures.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::json;
@@ -8,7 +10,7 @@ use crate::metrics;
 use crate::platform::Platform;
 use crate::response::{ContentType, Response};
 use crate::service::Service;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// The version of this service.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -27,12 +29,20 @@ pub fn version<P: Platform>(service: &Service<P>) -> Result<Response, Error> {
 }
 
 pub async fn ready<P: Platform>(service: &Service<P>) -> Result<Response, Error> {
+    keystore(service).await?;
+    Ok(Response::empty())
+}
+
+/// How long the key store takes to say that it is well, if this node can open what is in it.
+async fn keystore<P: Platform>(service: &Service<P>) -> Result<Duration, Error> {
+    service.unseal().await.map_err(Error::NotUnsealed)?;
+    let asked = service.platform.now();
     let status = service.platform.store().status().await;
     status.map_err(|source| Error::Store {
         action: Action::Status,
         source,
     })?;
-    Ok(Response::empty())
+    Ok(service.platform.now().since(asked))
 }
 
 #[derive(Serialize)]
@@ -58,23 +68,21 @@ struct Status {
 }
 
 pub async fn status<P: Platform>(service: &Service<P>) -> Result<Response, Error> {
-    let asked = service.platform.now();
-    let store = service.platform.store().status().await;
-    let now = service.platform.now();
-    let latency = u64::try_from(now.since(asked).as_nanos()).unwrap_or(u64::MAX);
+    let keystore = keystore(service).await;
+    let nanos = |latency: &Duration| u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
     let system = service.platform.system();
     json(&Status {
         version: VERSION,
         os: system.os,
         arch: system.arch,
-        uptime: now.since(system.started).as_secs(),
+        uptime: service.platform.now().since(system.started).as_secs(),
         num_cpu: system.cpus,
         num_cpu_used: system.usable_cpus,
         mem_heap_used: system.heap,
         mem_stack_used: system.stack,
-        keystore_latency: store.is_ok().then_some(latency),
-        keystore_unreachable: matches!(store, Err(StoreError::Unreachable(_))),
-        keystore_unavailable: store.is_err(),
+        keystore_latency: keystore.as_ref().ok().map(nanos),
+        keystore_unreachable: keystore.as_ref().is_err_and(Error::is_outage),
+        keystore_unavailable: keystore.is_err(),
     })
 }
 

@@ -1,21 +1,11 @@
 //! The section `keystore`: every store that KES knows, and those that are built here.
 
+use super::known::Shape::{self, Group, Unread, Value};
+use super::known::{Known, check, find, names};
 use super::walk::{At, Fields, listed};
 use super::{Keystore, Supported};
 
 mod vault;
-
-/// What a field of a store may hold.
-enum Shape {
-    /// A value, or a list of them.
-    Value,
-    /// A field of KES's sample configuration that KES does not read.
-    Unread,
-    Group(Known),
-}
-
-/// The names of fields, and what each may hold.
-type Known = &'static [(&'static str, Shape)];
 
 /// A name in the section: a store, or a vendor with stores.
 enum Entry {
@@ -24,7 +14,6 @@ enum Entry {
 }
 
 use Entry::{Store, Vendor};
-use Shape::{Group, Unread, Value};
 
 const TLS_CA: Shape = Group(&[("ca", Value)]);
 
@@ -216,37 +205,4 @@ impl Choice<'_> {
             }
         }
     }
-}
-
-/// Checks the names of fields inside of a store.
-fn check(fields: &Fields<'_>, known: Known) {
-    for field in fields.iter() {
-        match find(known, field.name()) {
-            Some(Group(inner)) => check(&field.fields(&names(inner)), inner),
-            Some(Unread) => field.warn("this field has no effect; remove it"),
-            Some(Value) | None => {}
-        }
-    }
-}
-
-/// The fields of a group inside of a store; `None` if nothing is in it.
-fn group<'w>(fields: &'w Fields<'w>, name: &str, known: Known) -> Option<Fields<'w>> {
-    let at = fields.get(name).filter(|at| !at.is_null())?;
-    let Some(Group(inner)) = find(known, name) else {
-        return None;
-    };
-    let group = at.fields(&names(inner));
-    check(&group, inner);
-    Some(group)
-}
-
-fn names<T>(known: &[(&'static str, T)]) -> Vec<&'static str> {
-    known.iter().map(|(name, _)| *name).collect()
-}
-
-fn find<'k, T>(known: &'k [(&'static str, T)], name: &str) -> Option<&'k T> {
-    known
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, what)| what)
 }

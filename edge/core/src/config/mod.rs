@@ -4,15 +4,17 @@
 //! with its line and field. What a platform can do is declared in [`Supported`].
 
 mod keystore;
+mod known;
 mod seal;
 mod sections;
 mod tree;
+mod vault;
 mod walk;
 
 #[cfg(test)]
 mod tests;
 
-pub use seal::{Seal, Unseal};
+pub use seal::{Seal, Unseal, Unwrapping, Wrapped};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -53,6 +55,15 @@ pub struct Config {
 }
 
 impl Config {
+    /// The servers that the service needs: those of the key store, and then those that unwrap the node's
+    /// identity. A request names one by its place here.
+    pub fn destinations(&self) -> Vec<Destination> {
+        let mut destinations = self.keystore.destinations();
+        let of_seal = self.seal.iter().flat_map(|seal| seal.unseal.destinations());
+        destinations.extend(of_seal);
+        destinations
+    }
+
     /// The files that are read while the service runs.
     pub fn files(&self) -> Vec<File> {
         let of_store = self.keystore.files().into_iter();
@@ -62,16 +73,7 @@ impl Config {
                 is_private: false,
             })
             .collect();
-        if let Some(Seal {
-            unseal: Unseal::File(path),
-            ..
-        }) = &self.seal
-        {
-            files.push(File {
-                path: path.clone(),
-                is_private: true,
-            });
-        }
+        files.extend(self.seal.iter().flat_map(|seal| seal.unseal.files()));
         files
     }
 }
@@ -186,11 +188,11 @@ pub enum Keystore {
 }
 
 impl Keystore {
-    /// The servers that the key store needs. Its requests name one by its place here.
+    /// The servers that the key store needs, the first ones of [`Config::destinations`].
     pub fn destinations(&self) -> Vec<Destination> {
         match self {
             Self::Memory | Self::Fs { .. } => Vec::new(),
-            Self::Vault(settings) => vec![settings.server.clone()],
+            Self::Vault(settings) => vec![settings.access.server.clone()],
         }
     }
 
@@ -198,7 +200,7 @@ impl Keystore {
     pub fn files(&self) -> Vec<String> {
         match self {
             Self::Memory | Self::Fs { .. } => Vec::new(),
-            Self::Vault(settings) => settings.files(),
+            Self::Vault(settings) => settings.access.files(),
         }
     }
 }
@@ -213,6 +215,9 @@ pub struct Supported<'a> {
     pub tls: bool,
     /// Whether it can verify client certificates (`tls.auth: on`).
     pub client_verification: bool,
+    /// Whether it has memory between requests. If not, `seal.unseal.vault` is refused: each request
+    /// would wait for the server.
+    pub memory: bool,
     /// The paths that may stand in the section `api`, and whether each may have `skip_auth`.
     /// A path that ends in `/` takes a name after it; the configuration may leave out that slash.
     pub api_paths: &'a [(&'a str, bool)],

@@ -43,8 +43,10 @@ pub(super) fn config(root: &At<'_>, supported: &Supported<'_>) -> Option<Config>
     let cache = fields.get("cache").map(cache).unwrap_or_default();
     let log = fields.get("log").map(log).unwrap_or_default();
     let keys = fields.get("keys").map(keys).unwrap_or_default();
-    let seal = fields.get("seal").filter(|at| !at.is_null()).map(seal);
-    let keystore = keystore(root, fields.get("keystore"), supported)?;
+    let keystore = keystore(root, fields.get("keystore"), supported);
+    let destinations = keystore.as_ref().map_or(0, |it| it.destinations().len());
+    let section = fields.get("seal").filter(|at| !at.is_null());
+    let seal = section.map(|at| seal(at, supported, destinations));
     Some(Config {
         address,
         admin,
@@ -54,7 +56,7 @@ pub(super) fn config(root: &At<'_>, supported: &Supported<'_>) -> Option<Config>
         cache,
         log,
         keys,
-        keystore,
+        keystore: keystore?,
         seal: match seal {
             Some(seal) => Some(seal?),
             None => None,

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::*;
+use crate::seal::NodeIdentity;
 
 mod properties;
+mod unseal;
 mod vault;
 
 const SAMPLE: &str = include_str!("testdata/server-config.yaml");
@@ -24,6 +26,7 @@ const ALL: Supported<'_> = Supported {
     keystores: &["fs", "mem", "vault"],
     tls: true,
     client_verification: true,
+    memory: true,
     api_paths: PATHS,
 };
 
@@ -32,8 +35,13 @@ const EDGE: Supported<'_> = Supported {
     keystores: &["mem"],
     tls: false,
     client_verification: false,
+    memory: false,
     api_paths: PATHS,
 };
+
+fn node() -> NodeIdentity {
+    NodeIdentity::generate(&mut |bytes| bytes.fill(1))
+}
 
 fn variable(name: &str) -> Option<String> {
     match name {
@@ -42,6 +50,8 @@ fn variable(name: &str) -> Option<String> {
         "UNUSED" => Some("20s".into()),
         "EMPTY" => Some(String::new()),
         "NESTED" => Some("${APP}".into()),
+        "IDENTITY" => Some(node().text().into()),
+        "RECIPIENT" => Some(node().recipient().to_string()),
         "SECRET" => Some("hunter2!".into()),
         _ => None,
     }
@@ -388,9 +398,11 @@ fn no_message_shows_a_secret() {
         cache: {expiry: {any: '${SECRET}'}}\nlog: {error: '${SECRET}'}\n\
         keys: [{name: '${SECRET}'}]\napi: {/v1/ready: {skip_auth: '${SECRET}'}}\n\
         keystore: {vault: {endpoint: '${SECRET}', version: '${SECRET}', namespace: hunter2 hunter2, \
-        approle: {secret: hunter2}, kubernetes: {jwt: [hunter2]}, transit: {key: hunter2/}}}\n";
+        approle: {secret: hunter2}, kubernetes: {jwt: [hunter2]}, transit: {key: hunter2/}}}\n\
+        seal: {recipients: ['${SECRET}'], unseal: {vault: {endpoint: '${SECRET}', identity: '${SECRET}', \
+        approle: {secret: hunter2}, transit: {key: hunter2/}}}}\n";
     let errors = errors(text, &ALL);
-    assert_eq!(errors.len(), 13, "{errors:#?}");
+    assert_eq!(errors.len(), 18, "{errors:#?}");
     assert!(
         !errors.iter().any(|error| error.contains("hunter2")),
         "{errors:#?}"

@@ -10,6 +10,8 @@ use crate::store::remote::Remote;
 use crate::store::remote::fake::{Fake, Reply};
 use zeroize::Zeroizing;
 
+mod unseal;
+
 const ADMIN: Identity = Identity::from_bytes([1; 32]);
 const AWAY: &str = "the key store https://vault:8200 is away: connection refused";
 const BACK: &str = "the key store https://vault:8200 is back";
@@ -91,15 +93,20 @@ impl Body for NoBody {
 }
 
 fn config() -> Config {
-    let text = format!(
-        "version: v1\nadmin: {{identity: {ADMIN}}}\ntls: {{key: k, cert: c}}\n\
-         cache: {{expiry: {{any: 10s, unused: 10s, offline: 60s}}}}\nkeystore: {{vault: {{\
-         endpoint: 'https://vault:8200', version: v2, approle: {{id: i, secret: s}}}}}}\n"
-    );
+    configured(
+        "cache: {expiry: {any: 10s, unused: 10s, offline: 60s}}\nkeystore: {vault: {\
+         endpoint: 'https://vault:8200', version: v2, approle: {id: i, secret: s}}}\n",
+    )
+}
+
+fn configured(more: &str) -> Config {
+    let text =
+        format!("version: v1\nadmin: {{identity: {ADMIN}}}\ntls: {{key: k, cert: c}}\n{more}");
     let supported = Supported {
-        keystores: &["vault"],
+        keystores: &["vault", "mem"],
         tls: true,
         client_verification: true,
+        memory: true,
         api_paths: &[],
     };
     let Ok(parsed) = parse(&text, &|_| None, &supported) else {
@@ -115,11 +122,15 @@ struct Stage<S> {
 
 impl<S: Store + 'static> Stage<S> {
     fn with(fake: Fake, store: S) -> Self {
+        Self::with_config(fake, store, config())
+    }
+
+    fn with_config(fake: Fake, store: S, config: Config) -> Self {
         let machine = Machine {
             fake: fake.clone(),
             store,
         };
-        let service = Rc::new(Service::new(config(), machine));
+        let service = Rc::new(Service::new(config, machine));
         Self { service, fake }
     }
 

@@ -13,119 +13,55 @@
 //!
 //! Deleting looks first as well, for Vault says nothing if nothing was there.
 
-use std::rc::Rc;
-
 use zeroize::Zeroizing;
 
-use super::remote::{Answer, Courier, Errand, Grant, Purpose, Repeat, Token, Tokens};
+use super::remote::{Answer, Errand, Purpose, Repeat};
 use super::{Rewrite, Store, StoreError, Version, Versioned};
 use crate::name::Name;
 use crate::outgoing::Request;
 use crate::platform::World;
 
+use client::Client;
 use kv::{Slot, Stored};
 
+mod client;
 mod health;
 mod kv;
 mod login;
 mod settings;
 mod transit;
+mod unwrap;
 mod wire;
 
 #[cfg(test)]
 mod tests;
 
-pub use settings::{Credentials, EngineVersion, Jwt, Login, Settings, Transit};
+pub use settings::{Access, Credentials, EngineVersion, Jwt, Login, Settings, Transit};
+pub use transit::is_ciphertext;
+pub use unwrap::decrypt;
 
 /// A Vault as a key store.
 pub struct Vault<W> {
     settings: Settings,
-    courier: Courier<W>,
-    tokens: Tokens,
+    client: Client<W>,
 }
 
 impl<W: World> Vault<W> {
     /// The store that these settings describe. It is not asked for anything yet.
     pub fn new(settings: Settings, world: W) -> Self {
-        let origin = settings.server.origin.clone();
-        Self {
-            settings,
-            courier: Courier::new(world, origin, wire::explain),
-            tokens: Tokens::default(),
-        }
+        let client = Client::new(&settings.access, world);
+        Self { settings, client }
     }
 
-    /// Sends a request with a token. If the server does not take that, a new one is tried, once.
     async fn ask(
         &self,
         errand: &Errand,
         repeat: Repeat,
         build: impl Fn(&Settings, &str) -> Request,
     ) -> Result<Answer, StoreError> {
-        let is_refused = |answer: &Answer| matches!(answer.status(), 401 | 403);
-        let send = async |token: &Rc<Token>| {
-            let build = || build(&self.settings, token.expose());
-            self.courier.send(errand, repeat, build).await
-        };
-        let token = self.token(errand).await?;
-        let first = send(&token).await?;
-        if !is_refused(&first) || !self.tokens.refused(&token, self.courier.world.now()) {
-            return Ok(first);
-        }
-        let token = self.token(errand).await?;
-        let mut second = send(&token).await?;
-        second.is_repeated |= first.is_repeated;
-        if is_refused(&second) {
-            self.tokens.was_futile(self.courier.world.now());
-        }
-        Ok(second)
-    }
-
-    async fn token(&self, errand: &Errand) -> Result<Rc<Token>, StoreError> {
-        let obtain = async |old: Option<&Token>| match old {
-            Some(old) => self.renew(errand, old).await,
-            None => self.log_in(errand).await,
-        };
-        self.tokens.get(&self.courier, errand, obtain).await
-    }
-
-    async fn renew(&self, errand: &Errand, old: &Token) -> Result<Grant, StoreError> {
-        let build = || login::renewal(&self.settings, old.expose());
-        // There is time for another renewal later, and none to lose now: the old token is still valid.
-        let answer = self.courier.send(errand, Repeat::Never, build).await?;
-        answer.read(login::parse)
-    }
-
-    async fn log_in(&self, errand: &Errand) -> Result<Grant, StoreError> {
-        let jwt = self.jwt().await?;
-        let build = || login::request(&self.settings, jwt.trim());
-        let answer = self.courier.send(errand, Repeat::Safe, build).await?;
-        answer.read(login::parse)
-    }
-
-    /// The service account's token; empty if none is shown.
-    async fn jwt(&self) -> Result<Zeroizing<String>, StoreError> {
-        let path = match &self.settings.login.credentials {
-            Credentials::AppRole { .. } => return Ok(Zeroizing::default()),
-            Credentials::Kubernetes {
-                jwt: Jwt::Token(token),
-                ..
-            } => return Ok(Zeroizing::new(token.expose().to_owned())),
-            Credentials::Kubernetes {
-                jwt: Jwt::File(path),
-                ..
-            } => path,
-        };
-        let failed = |why: &str| {
-            StoreError::Failed(format!(
-                "the service account's token in `{path}` (`keystore.vault.kubernetes.jwt`) can't be \
-                 read: {why}"
-            ))
-        };
-        let file = self.courier.world.file(path).await;
-        let bytes = file.map_err(|why| failed(&why))?;
-        let text = std::str::from_utf8(&bytes).map_err(|_| failed("it is no text"))?;
-        Ok(Zeroizing::new(text.to_owned()))
+        let build = |token: &str| build(&self.settings, token);
+        let access = &self.settings.access;
+        self.client.ask(access, errand, repeat, build).await
     }
 
     async fn find(&self, errand: &Errand, name: &Name) -> Result<Slot, StoreError> {
@@ -181,8 +117,9 @@ impl<W: World> Vault<W> {
                 Err(_) => Err(StoreError::Failed("Vault takes only text".into())),
             };
         };
-        let build =
-            |settings: &Settings, token: &str| transit::encrypt(settings, transit, token, value);
+        let build = |settings: &Settings, token: &str| {
+            transit::encrypt(&settings.access, transit, token, value)
+        };
         let answer = self.ask(errand, Repeat::Safe, build).await?;
         answer.read(transit::parse_encrypt)
     }
@@ -202,8 +139,9 @@ impl<W: World> Vault<W> {
                 "'{name}' is encrypted by transit, and `keystore.vault.transit` is not set"
             )));
         };
-        let build =
-            |settings: &Settings, token: &str| transit::decrypt(settings, transit, token, text);
+        let build = |settings: &Settings, token: &str| {
+            transit::decrypt(&settings.access, transit, token, text)
+        };
         let answer = self.ask(errand, Repeat::Safe, build).await?;
         answer.read(transit::parse_decrypt)
     }
@@ -232,7 +170,7 @@ impl<W: World> Store for Vault<W> {
                 done => done,
             }
         };
-        self.courier.run(Purpose::Keys, create).await
+        self.client.courier.run(Purpose::Keys, create).await
     }
 
     async fn get(&self, name: &Name) -> Result<Zeroizing<Vec<u8>>, StoreError> {
@@ -246,7 +184,7 @@ impl<W: World> Store for Vault<W> {
             let answer = self.ask(errand, Repeat::Safe, build).await?;
             answer.read(wire::done)
         };
-        self.courier.run(Purpose::Keys, delete).await
+        self.client.courier.run(Purpose::Keys, delete).await
     }
 
     async fn list(
@@ -267,16 +205,20 @@ impl<W: World> Store for Vault<W> {
             names.truncate(limit);
             Ok(names.iter().map(Name::to_string).collect())
         };
-        self.courier.run(Purpose::Keys, list).await
+        self.client.courier.run(Purpose::Keys, list).await
     }
 
     async fn status(&self) -> Result<(), StoreError> {
         let status = async |errand: &Errand| {
-            let build = || health::request(&self.settings);
-            let answer = self.courier.send(errand, Repeat::Safe, build).await?;
+            let build = || health::request(&self.settings.access);
+            let answer = self
+                .client
+                .courier
+                .send(errand, Repeat::Safe, build)
+                .await?;
             answer.read(health::parse)
         };
-        self.courier.run(Purpose::Status, status).await
+        self.client.courier.run(Purpose::Status, status).await
     }
 
     fn logs_outages(&self) -> bool {
@@ -293,7 +235,7 @@ impl<W: World> Rewrite for Vault<W> {
                 version: stored.version,
             })
         };
-        self.courier.run(Purpose::Keys, read).await
+        self.client.courier.run(Purpose::Keys, read).await
     }
 
     /// In a v2 engine all earlier versions are destroyed then, those too that an interrupted replace
@@ -320,7 +262,7 @@ impl<W: World> Rewrite for Vault<W> {
                 }
             }
         };
-        self.courier.run(Purpose::Keys, replace).await
+        self.client.courier.run(Purpose::Keys, replace).await
     }
 
     async fn tidy(&self, name: &Name, version: &Version) -> Result<(), StoreError> {
@@ -332,7 +274,7 @@ impl<W: World> Rewrite for Vault<W> {
             let destroyed = self.destroy(errand, name, earlier).await;
             destroyed.map_err(|error| left_over(name, error))
         };
-        self.courier.run(Purpose::Keys, tidy).await
+        self.client.courier.run(Purpose::Keys, tidy).await
     }
 }
 

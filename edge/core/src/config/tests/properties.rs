@@ -4,6 +4,17 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// What the sample does not have.
+const SEAL: &str = "seal:
+  recipients: ['${RECIPIENT}']
+  unseal:
+    vault:
+      endpoint: https://kms
+      kubernetes: {role: r, jwt: j}
+      transit: {key: k}
+      identity: vault:v1:abc
+";
+
 /// Text made of what YAML and this configuration are made of.
 fn pieces() -> impl Strategy<Value = String> {
     let words = [
@@ -98,7 +109,7 @@ proptest! {
         removed in 0..30_usize,
         inserted in prop_oneof![Just(String::new()), pieces(), any::<char>().prop_map(String::from)],
     ) {
-        let mut characters: Vec<char> = SAMPLE.chars().collect();
+        let mut characters: Vec<char> = SAMPLE.chars().chain(SEAL.chars()).collect();
         let start = at.index(characters.len());
         let end = characters.len().min(start + removed);
         characters.splice(start..end, inserted.chars());

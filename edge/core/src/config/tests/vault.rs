@@ -3,7 +3,7 @@
 use super::*;
 use crate::outgoing::{ClientCertificate, Destination};
 use crate::secret_text::SecretText;
-use crate::store::vault::{Credentials, EngineVersion, Jwt, Login, Settings, Transit};
+use crate::store::vault::{Access, Credentials, EngineVersion, Jwt, Login, Settings, Transit};
 
 fn secret(text: &str) -> SecretText {
     SecretText::new(text.to_owned().into())
@@ -16,19 +16,16 @@ fn vault(yaml: &str) -> Keystore {
     config.keystore
 }
 
-fn smallest() -> Settings {
-    Settings {
+fn access() -> Access {
+    Access {
+        destination: 0,
         server: Destination {
             origin: "https://vault:443".into(),
             authorities: None,
             certificate: None,
         },
         base: String::new(),
-        engine: "kv".into(),
-        version: EngineVersion::V1,
         namespace: None,
-        prefix: String::new(),
-        transit: None,
         login: Login {
             engine: "approle".into(),
             namespace: None,
@@ -40,11 +37,21 @@ fn smallest() -> Settings {
     }
 }
 
+fn smallest() -> Settings {
+    Settings {
+        access: access(),
+        engine: "kv".into(),
+        version: EngineVersion::V1,
+        prefix: String::new(),
+        transit: None,
+    }
+}
+
 #[test]
 fn the_smallest_section_has_the_documented_defaults() {
     let keystore = vault("    endpoint: https://vault\n    approle: {id: i, secret: s}\n");
     assert!(keystore == Keystore::Vault(Box::new(smallest())));
-    assert!(keystore.destinations() == [smallest().server]);
+    assert!(keystore.destinations() == [access().server]);
 }
 
 #[test]
@@ -62,31 +69,34 @@ fn a_full_section_is_read_whole() {
              status:\n",
     );
     let expected = Settings {
-        server: Destination {
-            origin: "https://vault.example.com:8200".into(),
-            authorities: Some("/etc/ca".into()),
-            certificate: Some(ClientCertificate {
-                certificate: "c.pem".into(),
-                key: "k.pem".into(),
-            }),
+        access: Access {
+            destination: 0,
+            server: Destination {
+                origin: "https://vault.example.com:8200".into(),
+                authorities: Some("/etc/ca".into()),
+                certificate: Some(ClientCertificate {
+                    certificate: "c.pem".into(),
+                    key: "k.pem".into(),
+                }),
+            },
+            base: "/proxied".into(),
+            namespace: Some("org/team".into()),
+            login: Login {
+                engine: "k8s".into(),
+                namespace: None,
+                credentials: Credentials::Kubernetes {
+                    role: "r".into(),
+                    jwt: Jwt::File("/run/token".into()),
+                },
+            },
         },
-        base: "/proxied".into(),
         engine: "team/kv".into(),
         version: EngineVersion::V2,
-        namespace: Some("org/team".into()),
         prefix: "kes/keys".into(),
         transit: Some(Transit {
             engine: "team/transit".into(),
             key: "k".into(),
         }),
-        login: Login {
-            engine: "k8s".into(),
-            namespace: None,
-            credentials: Credentials::Kubernetes {
-                role: "r".into(),
-                jwt: Jwt::File("/run/token".into()),
-            },
-        },
     };
     assert!(keystore == Keystore::Vault(Box::new(expected)));
 }
@@ -106,8 +116,12 @@ fn a_login_is_in_the_namespace_of_the_store_unless_it_has_its_own() {
         let Keystore::Vault(settings) = keystore else {
             panic!("another store");
         };
-        assert_eq!(settings.namespace.as_deref(), Some("team"));
-        assert_eq!(settings.login.namespace.as_deref(), expected, "{own}");
+        assert_eq!(settings.access.namespace.as_deref(), Some("team"));
+        assert_eq!(
+            settings.access.login.namespace.as_deref(),
+            expected,
+            "{own}"
+        );
     }
 }
 

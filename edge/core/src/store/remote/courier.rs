@@ -108,21 +108,26 @@ impl<W: World> Courier<W> {
     /// Does one operation of the store, and logs if it shows that the store is away, or back.
     ///
     /// There is no state in which the store isn't asked: one that comes back is used at once. But while
-    /// it is away a request is sent only once, so that keys in the cache are not waited for.
+    /// it is away a request is sent only once, and while it hangs by two operations a second, so that
+    /// keys in the cache are not waited for.
     pub async fn run<T>(
         &self,
         purpose: Purpose,
         work: impl AsyncFnOnce(&Errand) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        let now = self.world.now();
+        let origin = &self.origin;
+        if let Some(cause) = self.outage.is_hopeless(now, purpose) {
+            return Err(StoreError::Unreachable(format!("{origin}: {cause}")));
+        }
         let errand = Errand {
             number: self.outage.begin(),
-            until: self.world.now().after(WHOLE),
+            until: now.after(WHOLE),
             tries: if self.outage.is_on() { 1 } else { TRIES },
         };
-        let origin = &self.origin;
         match work(&errand).await {
             Err(StoreError::Unreachable(cause)) => {
-                if self.outage.begins(errand.number, purpose) {
+                if self.outage.begins(errand.number, purpose, &cause) {
                     let line = format!("the key store {origin} is away: {cause}");
                     self.world.error(&line);
                 }
@@ -134,6 +139,15 @@ impl<W: World> Courier<W> {
                 }
                 done
             }
+        }
+    }
+
+    /// Begins an operation of which nothing is logged: whoever begins it says what comes of it.
+    pub fn begin(&self, limit: Duration) -> Errand {
+        Errand {
+            number: self.outage.begin(),
+            until: self.world.now().after(limit),
+            tries: TRIES,
         }
     }
 
@@ -156,6 +170,7 @@ impl<W: World> Courier<W> {
             request.timeout = request.timeout.min(self.left(errand));
             let path = request.path.split('?').next().unwrap_or_default();
             let place = format!("{} {}{path}", request.method, self.origin);
+            let asked = self.world.now();
             let trouble = match self.world.fetch(request).await {
                 Ok(response) => match self.trouble(&response) {
                     Some(trouble) => trouble,
@@ -172,6 +187,7 @@ impl<W: World> Courier<W> {
                 }
                 Err(fault) => Trouble::new(fault.to_string()),
             };
+            self.outage.took(self.world.now().since(asked));
             tries = tries.saturating_sub(1);
             let pause = trouble.wait.max(PAUSE + self.jitter());
             let is_allowed = repeat == Repeat::Safe || !trouble.may_be_done;

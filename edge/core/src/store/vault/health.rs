@@ -2,16 +2,16 @@
 
 use serde_json::Value;
 
-use super::Settings;
+use super::Access;
 use super::wire::{self, Json};
 use crate::outgoing::{Request, Response};
 use crate::store::StoreError;
 
 /// Asks without a token, and in the root namespace: in another one there is no such path. With these
 /// parameters the status tells an answer of Vault from one of something before it.
-pub fn request(settings: &Settings) -> Request {
+pub fn request(access: &Access) -> Request {
     wire::plain(
-        settings,
+        access,
         "GET",
         "sys/health?uninitcode=299&sealedcode=299&standbycode=299&drsecondarycode=299\
          &performancestandbycode=299",

@@ -66,7 +66,7 @@ fn path(settings: &Settings, part: &str, name: Option<&Name>) -> String {
 /// Reads the latest text under a name.
 pub fn read(settings: &Settings, token: &str, name: &Name) -> Request {
     let path = path(settings, "data", Some(name));
-    wire::request(settings, "GET", &path, token)
+    wire::request(&settings.access, "GET", &path, token)
 }
 
 /// What is under the name, else [`StoreError::NotFound`].
@@ -122,7 +122,12 @@ fn is_deleted(settings: &Settings, response: &Response) -> bool {
 
 /// Writes a text. A v2 engine does so only if the latest version has this number; 0 is none.
 pub fn write(settings: &Settings, token: &str, name: &Name, text: &str, latest: u64) -> Request {
-    let request = wire::request(settings, "PUT", &path(settings, "data", Some(name)), token);
+    let request = wire::request(
+        &settings.access,
+        "PUT",
+        &path(settings, "data", Some(name)),
+        token,
+    );
     let data = wire::object(&[(name.as_str(), text)]);
     let body = match settings.version {
         EngineVersion::V1 => data,
@@ -161,7 +166,7 @@ pub fn parse_write(settings: &Settings, response: &Response) -> Result<(), Store
 /// the same if nothing was there.
 pub fn delete(settings: &Settings, token: &str, name: &Name) -> Request {
     let path = path(settings, "metadata", Some(name));
-    wire::request(settings, "DELETE", &path, token)
+    wire::request(&settings.access, "DELETE", &path, token)
 }
 
 /// Destroys the versions up to this number, for good. [`wire::done`] reads the answer.
@@ -171,7 +176,7 @@ pub fn destroy(settings: &Settings, token: &str, name: &Name, last: u64) -> Requ
     let numbers: Vec<String> = (first..=last).map(|number| number.to_string()).collect();
     let body = format!(r#"{{"versions":[{}]}}"#, numbers.join(","));
     wire::with_body(
-        wire::request(settings, "PUT", &path, token),
+        wire::request(&settings.access, "PUT", &path, token),
         Zeroizing::new(body.into_bytes()),
     )
 }
@@ -182,7 +187,7 @@ pub fn list(settings: &Settings, token: &str) -> Request {
     Request {
         limit: LIST_LIMIT,
         timeout: LIST_TIMEOUT,
-        ..wire::request(settings, "GET", &path, token)
+        ..wire::request(&settings.access, "GET", &path, token)
     }
 }
 

@@ -6,16 +6,16 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::wire::{self, Json};
-use super::{Credentials, Settings};
+use super::{Access, Credentials};
 use crate::outgoing::{Request, Response};
 use crate::store::StoreError;
 use crate::store::remote::Grant;
 
 /// The login. `jwt` is the service account's token, where one is shown.
-pub fn request(settings: &Settings, jwt: &str) -> Request {
-    let login = &settings.login;
+pub fn request(access: &Access, jwt: &str) -> Request {
+    let login = &access.login;
     let path = format!("auth/{}/login", wire::encoded(&login.engine));
-    let request = wire::plain(settings, "PUT", &path);
+    let request = wire::plain(access, "PUT", &path);
     let body = match &login.credentials {
         Credentials::AppRole { id, secret } => {
             wire::object(&[("role_id", id.expose()), ("secret_id", secret.expose())])
@@ -26,9 +26,9 @@ pub fn request(settings: &Settings, jwt: &str) -> Request {
 }
 
 /// The renewal of a token, in the namespace that it is from.
-pub fn renewal(settings: &Settings, token: &str) -> Request {
-    let request = wire::plain(settings, "PUT", "auth/token/renew-self");
-    let request = wire::within(request, settings.login.namespace.as_deref());
+pub fn renewal(access: &Access, token: &str) -> Request {
+    let request = wire::plain(access, "PUT", "auth/token/renew-self");
+    let request = wire::within(request, access.login.namespace.as_deref());
     let body = Zeroizing::new(br#"{"increment":0}"#.to_vec());
     wire::with_body(wire::with_token(request, token), body)
 }

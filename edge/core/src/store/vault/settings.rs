@@ -9,25 +9,36 @@ use crate::secret_text::SecretText;
 /// It holds secrets, so it has no `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// The server.
-    pub server: Destination,
-    /// What its paths begin with: empty, or `/` and more.
-    pub base: String,
+    /// How the service gets there.
+    pub access: Access,
     /// The path of the secrets engine, without slashes around it. Default: `kv`.
     pub engine: String,
     /// Which secrets engine that is. Default: `v1`.
     pub version: EngineVersion,
-    /// The namespace of the engines; `None` for the root.
-    pub namespace: Option<String>,
     /// The folder in the engine that has the keys, without slashes around it; may be empty.
     pub prefix: String,
     /// Encrypts what is stored, if it is set.
     pub transit: Option<Transit>,
+}
+
+/// A Vault, and how the service gets into it.
+///
+/// It holds secrets, so it has no `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Access {
+    /// The server's place among the configured destinations.
+    pub destination: usize,
+    /// The server.
+    pub server: Destination,
+    /// What its paths begin with: empty, or `/` and more.
+    pub base: String,
+    /// The namespace of the engines; `None` for the root.
+    pub namespace: Option<String>,
     /// How the service logs in.
     pub login: Login,
 }
 
-impl Settings {
+impl Access {
     /// The files that are read at each login.
     pub fn files(&self) -> Vec<String> {
         match &self.login.credentials {
@@ -63,7 +74,7 @@ pub struct Transit {
 pub struct Login {
     /// The path of the authentication method. Default: its name.
     pub engine: String,
-    /// Its namespace; `None` for the root. Default: the store's.
+    /// Its namespace; `None` for the root. Default: that of the engines.
     pub namespace: Option<String>,
     /// What the service shows there.
     pub credentials: Credentials,

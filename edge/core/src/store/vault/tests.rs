@@ -1,5 +1,6 @@
 //! Requests and answers as data, and the driver against a fake server.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::*;
@@ -19,19 +20,16 @@ fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
-fn settings(version: EngineVersion) -> Settings {
-    Settings {
+fn access() -> Access {
+    Access {
+        destination: 0,
         server: Destination {
             origin: "https://vault:8200".into(),
             authorities: None,
             certificate: None,
         },
         base: String::new(),
-        engine: "kv".into(),
-        version,
         namespace: None,
-        prefix: String::new(),
-        transit: None,
         login: Login {
             engine: "approle".into(),
             namespace: None,
@@ -40,6 +38,16 @@ fn settings(version: EngineVersion) -> Settings {
                 secret: secret("secret-1"),
             },
         },
+    }
+}
+
+fn settings(version: EngineVersion) -> Settings {
+    Settings {
+        access: access(),
+        engine: "kv".into(),
+        version,
+        prefix: String::new(),
+        transit: None,
     }
 }
 
@@ -53,22 +61,26 @@ fn transit() -> Transit {
 /// A store in namespaces, behind a proxy, with names that have to be encoded.
 fn elaborate() -> Settings {
     Settings {
-        base: "/proxied".into(),
+        access: Access {
+            destination: 3,
+            base: "/proxied".into(),
+            namespace: Some("org/team".into()),
+            login: Login {
+                engine: "team/k8s".into(),
+                namespace: Some("org".into()),
+                credentials: Credentials::Kubernetes {
+                    role: "ro\"le".into(),
+                    jwt: Jwt::File("/run/token".into()),
+                },
+            },
+            ..access()
+        },
         engine: "team/kv 2".into(),
-        namespace: Some("org/team".into()),
         prefix: "kes/keys".into(),
         transit: Some(Transit {
             engine: "team/transit".into(),
             key: "k?".into(),
         }),
-        login: Login {
-            engine: "team/k8s".into(),
-            namespace: Some("org".into()),
-            credentials: Credentials::Kubernetes {
-                role: "ro\"le".into(),
-                jwt: Jwt::File("/run/token".into()),
-            },
-        },
         ..settings(EngineVersion::V2)
     }
 }
@@ -86,11 +98,11 @@ fn shown(request: &Request) -> String {
 }
 
 fn requests(settings: &Settings) -> String {
-    let name = name("my-key");
+    let (name, access) = (name("my-key"), &settings.access);
     let mut requests = vec![
-        ("login", login::request(settings, "JWT")),
-        ("renew", login::renewal(settings, "TOKEN")),
-        ("health", health::request(settings)),
+        ("login", login::request(access, "JWT")),
+        ("renew", login::renewal(access, "TOKEN")),
+        ("health", health::request(access)),
         ("read", kv::read(settings, "TOKEN", &name)),
         ("create", kv::write(settings, "TOKEN", &name, "value", 0)),
         ("replace", kv::write(settings, "TOKEN", &name, "value", 3)),
@@ -101,11 +113,16 @@ fn requests(settings: &Settings) -> String {
         requests.push(("destroy", kv::destroy(settings, "TOKEN", &name, 3)));
     }
     if let Some(key) = &settings.transit {
-        let encrypt = transit::encrypt(settings, key, "TOKEN", b"value");
-        let decrypt = transit::decrypt(settings, key, "TOKEN", "vault:v1:abc");
+        let encrypt = transit::encrypt(access, key, "TOKEN", b"value");
+        let decrypt = transit::decrypt(access, key, "TOKEN", "vault:v1:abc");
         requests.extend([("encrypt", encrypt), ("decrypt", decrypt)]);
     }
-    assert!(requests.iter().all(|(_, request)| request.destination == 0));
+    let there = access.destination;
+    assert!(
+        requests
+            .iter()
+            .all(|(_, request)| request.destination == there)
+    );
     requests
         .iter()
         .map(|(what, request)| format!("==== {what}\n{}\n", shown(request)))
@@ -175,7 +192,7 @@ fn meaning(what: &str, response: &Response) -> String {
         "health" => health::parse(response).map(done),
         "encrypt" => transit::parse_encrypt(response).map(|text| format!("{:?}", *text)),
         "decrypt" => transit::parse_decrypt(response)
-            .map(|value| format!("{:?}", std::str::from_utf8(&value).unwrap())),
+            .map(|value| format!("{:?}", String::from_utf8_lossy(&value))),
         "trouble" => Ok(wire::explain(response)),
         _ => panic!("no such request: {what}"),
     };
@@ -260,9 +277,9 @@ mod properties {
 
     use super::*;
 
-    const WHAT: [&str; 10] = [
+    const WHAT: [&str; 11] = [
         "v1 read", "v2 read", "v1 write", "v2 write", "delete", "list", "login", "health",
-        "encrypt", "trouble",
+        "encrypt", "decrypt", "trouble",
     ];
 
     /// JSON of the fields that Vault's answers have, with any kind of value in any of them.
@@ -277,6 +294,7 @@ mod properties {
             "\"\"",
             "\"a\"",
             "\"vault:v1:a\"",
+            "\"YQ==\"",
             "\"\\u0000\"",
             "[]",
             "{}",
@@ -298,6 +316,7 @@ mod properties {
                 "lease_duration",
                 "renewable",
                 "ciphertext",
+                "plaintext",
                 "errors",
                 "warnings",
                 "sealed",

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::wire::{self, Json};
-use super::{Settings, Transit};
+use super::{Access, Transit};
 use crate::outgoing::{Request, Response};
 use crate::store::StoreError;
 
@@ -19,9 +19,9 @@ pub fn is_ciphertext(text: &str) -> bool {
 }
 
 /// Encrypts a value.
-pub fn encrypt(settings: &Settings, transit: &Transit, token: &str, value: &[u8]) -> Request {
+pub fn encrypt(access: &Access, transit: &Transit, token: &str, value: &[u8]) -> Request {
     let plaintext = Zeroizing::new(STANDARD.encode(value));
-    let request = request(settings, transit, token, "encrypt");
+    let request = request(access, transit, token, "encrypt");
     wire::with_body(request, wire::object(&[("plaintext", &plaintext)]))
 }
 
@@ -38,8 +38,8 @@ pub fn parse_encrypt(response: &Response) -> Result<Zeroizing<String>, StoreErro
 }
 
 /// Decrypts a ciphertext.
-pub fn decrypt(settings: &Settings, transit: &Transit, token: &str, ciphertext: &str) -> Request {
-    let request = request(settings, transit, token, "decrypt");
+pub fn decrypt(access: &Access, transit: &Transit, token: &str, ciphertext: &str) -> Request {
+    let request = request(access, transit, token, "decrypt");
     wire::with_body(request, wire::object(&[("ciphertext", ciphertext)]))
 }
 
@@ -52,9 +52,9 @@ pub fn parse_decrypt(response: &Response) -> Result<Zeroizing<Vec<u8>>, StoreErr
         .map_err(|_| wire::odd(response, "`data.plaintext` is not base64"))
 }
 
-fn request(settings: &Settings, transit: &Transit, token: &str, action: &str) -> Request {
+fn request(access: &Access, transit: &Transit, token: &str, action: &str) -> Request {
     let [engine, key] = [&transit.engine, &transit.key].map(|part| wire::encoded(part));
-    wire::request(settings, "POST", &format!("{engine}/{action}/{key}"), token)
+    wire::request(access, "POST", &format!("{engine}/{action}/{key}"), token)
 }
 
 fn field(response: &Response, name: &str) -> Result<Zeroizing<String>, StoreError> {

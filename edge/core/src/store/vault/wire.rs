@@ -6,7 +6,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::Settings;
+use super::Access;
 use crate::outgoing::{Request, Response};
 use crate::store::StoreError;
 use crate::store::remote::shown;
@@ -31,11 +31,11 @@ pub fn encoded(path: &str) -> String {
 }
 
 /// A request without a token, in the root namespace. `path` is what follows `/v1/`, percent-encoded.
-pub fn plain(settings: &Settings, method: &'static str, path: &str) -> Request {
+pub fn plain(access: &Access, method: &'static str, path: &str) -> Request {
     Request {
-        destination: 0,
+        destination: access.destination,
         method,
-        path: format!("{}/v1/{path}", settings.base),
+        path: format!("{}/v1/{path}", access.base),
         headers: vec![("x-vault-request", Zeroizing::new("true".into()))],
         body: Zeroizing::default(),
         limit: VALUE_LIMIT,
@@ -43,10 +43,10 @@ pub fn plain(settings: &Settings, method: &'static str, path: &str) -> Request {
     }
 }
 
-/// A request to one of the store's engines.
-pub fn request(settings: &Settings, method: &'static str, path: &str, token: &str) -> Request {
-    let request = plain(settings, method, path);
-    with_token(within(request, settings.namespace.as_deref()), token)
+/// A request to an engine.
+pub fn request(access: &Access, method: &'static str, path: &str, token: &str) -> Request {
+    let request = plain(access, method, path);
+    with_token(within(request, access.namespace.as_deref()), token)
 }
 
 /// The request, in a namespace.

@@ -207,7 +207,7 @@ fn what_is_forbidden_is_tried_with_one_new_token_and_then_is_an_error() {
 #[test]
 fn a_service_accounts_token_is_read_at_each_login() {
     let mut settings = settings(V2);
-    settings.login = elaborate().login;
+    settings.access.login = elaborate().access.login;
     let (store, fake, server) = store_with(settings);
     let shown: Rc<std::cell::RefCell<Vec<String>>> = Rc::default();
     let (serving, seen) = (server.clone(), shown.clone());
@@ -222,8 +222,8 @@ fn a_service_accounts_token_is_read_at_each_login() {
     assert_eq!(
         fake.run(store.get(&a)).err(),
         Some(StoreError::Failed(
-            "the service account's token in `/run/token` (`keystore.vault.kubernetes.jwt`) can't be \
-             read: no such file"
+            "the service account's token in `/run/token` (`vault.kubernetes.jwt`) can't be read: \
+             no such file"
                 .into()
         ))
     );

@@ -181,6 +181,27 @@ fn one_outage_is_two_lines_however_many_requests_meet_it() {
 }
 
 #[test]
+fn a_server_that_hangs_is_tried_by_few() {
+    let (store, fake, server) = logged_in();
+    fake.serve(|_| Reply::silence());
+    let a = name("a");
+    assert!(get(&store, &fake).is_err());
+    fake.requests();
+    let read = fake.run_all((0..20).map(|_| store.get(&a)));
+    assert!(read.iter().all(Result::is_err));
+    assert_eq!(fake.requests().len(), 1);
+    assert_eq!(fake.lines(), [format!("{AWAY}no answer in time")]);
+    // It comes back while somebody tries it: the answer of its health shows that to the others.
+    let serving = server.clone();
+    fake.serve(move |request| serving.serve(request));
+    let begun = fake.elapsed();
+    assert_eq!(fake.run(store.status()), Ok(()));
+    get(&store, &fake).unwrap();
+    assert!(fake.elapsed() - begun < Duration::from_millis(500));
+    assert_eq!(fake.lines(), [BACK]);
+}
+
+#[test]
 fn who_began_before_the_change_does_not_say_that_it_is_undone() {
     let (store, fake, server) = logged_in();
     let a = name("a");
