@@ -357,6 +357,11 @@ impl<P: Platform> Service<P> {
             self.counters.cache_hit();
             return Ok(key);
         }
+        // In a box: else every request would have room for what few need.
+        Box::pin(self.missing_key(name, now)).await
+    }
+
+    async fn missing_key(&self, name: &Name, now: Time) -> Result<Rc<Key>, Error> {
         self.counters.cache_miss();
         if self.owes_keys.get() {
             // It may be one of those; whether the node is unsealed is asked where it matters.

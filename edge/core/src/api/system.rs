@@ -35,7 +35,9 @@ pub async fn ready<P: Platform>(service: &Service<P>) -> Result<Response, Error>
 
 /// How long the key store takes to say that it is well, if this node can open what is in it.
 async fn keystore<P: Platform>(service: &Service<P>) -> Result<Duration, Error> {
-    service.unseal().await.map_err(Error::NotUnsealed)?;
+    Box::pin(service.unseal())
+        .await
+        .map_err(Error::NotUnsealed)?;
     let asked = service.platform.now();
     let status = service.platform.store().status().await;
     status.map_err(|source| Error::Store {

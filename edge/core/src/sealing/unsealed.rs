@@ -86,7 +86,8 @@ impl Unsealed {
             }
             if !self.is_taken.replace(true) {
                 let _turn = Turn(&self.is_taken);
-                let outcome = self.source.identity(world).await;
+                // In a box: it is needed once, and who waits for the identity has no room for it.
+                let outcome = Box::pin(self.source.identity(world)).await;
                 return self.settle(world, outcome).await;
             }
             // No call can wake another one: a platform polls a call when its own operations end.
