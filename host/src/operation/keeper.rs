@@ -58,7 +58,8 @@ fn failure(error: &StoreError) -> Failure {
         StoreError::Exists => Failure::Exists,
         StoreError::NotFound => Failure::NotFound,
         StoreError::Unreachable { .. } => Failure::Unreachable(error.to_string()),
-        StoreError::Failed { .. } => Failure::Failed(error.to_string()),
+        // Nothing is replaced here, so that nothing has changed.
+        StoreError::Changed | StoreError::Failed { .. } => Failure::Failed(error.to_string()),
     }
 }
 

@@ -13,6 +13,8 @@ pub enum StoreError {
     Exists,
     /// No key has the name.
     NotFound,
+    /// Another value is under the name than the one that was to be replaced.
+    Changed,
     /// The store as a whole cannot be reached.
     Unreachable {
         /// The store's directory.
@@ -36,16 +38,24 @@ pub enum StoreError {
 pub enum Operation {
     /// Making the store's directory.
     MakeDirectory,
-    /// Making the temporary file of a new key.
+    /// Making the temporary file of a new value.
     MakeTemporary,
-    /// Writing the temporary file of a new key.
+    /// Writing the temporary file of a new value.
     Write,
+    /// Giving the temporary file the owner and the mode of the key's file.
+    TakeAfter,
     /// Forcing the temporary file to disk.
     Sync,
     /// Giving the written file the key's name.
     Link,
     /// Forcing the new name to disk: the key is in place, yet a power failure may undo it.
     SyncCreated,
+    /// Locking the store's directory.
+    Lock,
+    /// Putting the written file in the place of the key's.
+    Replace,
+    /// Forcing that to disk: the new value is in place, yet a power failure may bring the old one back.
+    SyncReplaced,
     /// Reading a key.
     Read,
     /// Removing a key.
@@ -74,6 +84,7 @@ impl fmt::Display for StoreError {
         match self {
             Self::Exists => f.write_str("the key already exists"),
             Self::NotFound => f.write_str("the key does not exist"),
+            Self::Changed => f.write_str("the key was replaced or created anew meanwhile"),
             Self::Unreachable { path, reason } => {
                 write!(f, "cannot open the key store {}: {reason}", path.display())?;
                 advise(f, directory_advice(reason.kind()))
@@ -97,9 +108,13 @@ impl fmt::Display for Operation {
             Self::MakeDirectory => "make the directory",
             Self::MakeTemporary => "make a temporary file for",
             Self::Write => "write the value of",
+            Self::TakeAfter => "give a temporary file the owner and mode of",
             Self::Sync => "force to disk the value of",
             Self::Link => "give the written file the name",
             Self::SyncCreated => "force to disk the creation of",
+            Self::Lock => "lock the directory of",
+            Self::Replace => "replace",
+            Self::SyncReplaced => "force to disk the replacement of",
             Self::Read => "read",
             Self::Delete => "remove",
             Self::SyncDeleted => "force to disk the removal of",
@@ -140,6 +155,9 @@ fn consequence(operation: Operation) -> Option<&'static str> {
         Operation::SyncCreated => Some(
             "the key is in place, but a power failure may undo that: check the disk, then create it again",
         ),
+        Operation::SyncReplaced => Some(
+            "the new value is in place, but a power failure may bring the old one back: check the disk, then replace it again",
+        ),
         Operation::SyncDeleted => Some(
             "the key is gone, but a power failure may bring it back: check the disk, then look again",
         ),
@@ -167,6 +185,9 @@ fn os_advice(operation: Operation, kind: ErrorKind) -> Option<&'static str> {
         // Linux answers so where a file system has no hard links, such as FAT.
         ErrorKind::PermissionDenied | ErrorKind::Unsupported if operation == Operation::Link => {
             Some("use a file system with hard links")
+        }
+        ErrorKind::PermissionDenied if operation == Operation::TakeAfter => {
+            Some("run this as the user whose files they are")
         }
         ErrorKind::PermissionDenied => {
             Some("give the server's user read and write permission there")

@@ -6,17 +6,20 @@
 //!   creates wins, whatever process they run in.
 //! - Each call opens the directory by its path. One that vanishes makes calls fail and one that comes back makes
 //!   them work again; the running server never makes it anew, lest keys land under a lost mount point.
+//! - A value is replaced by another file that is renamed over it: readers find the one or the other, whole. See
+//!   [replacing](replace) for what keeps a deleted key from coming back.
 //! - A value that KES is writing at that moment is read as far as it is written: KES writes in place.
 //! - Only regular files whose name is a key's name are keys. All else in the directory is not listed, and an
 //!   error names it where a call is about that very name. No symbolic link is followed below the directory.
 
 mod calls;
+mod replace;
 mod temporary;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, Metadata};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -49,10 +52,25 @@ impl FsStore {
         let path = std::path::absolute(path)
             .and_then(|path| make_directory(&path).map(|()| path))
             .map_err(|error| failed(Operation::MakeDirectory, path.into(), error))?;
-        let store = Self { path, calls };
-        temporary::sweep(&*store.calls, &store.directory()?)
-            .map_err(|error| failed(Operation::List, store.path.clone(), error))?;
-        Ok(store)
+        Self { path, calls }.swept()
+    }
+
+    /// The same in a directory that is there.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreachable`] when it cannot be opened, [`StoreError::Failed`] when it cannot be read.
+    pub fn open_existing(path: &Path) -> Result<Self, StoreError> {
+        let store = Self {
+            path: path.into(),
+            calls: Box::new(OsCalls),
+        };
+        store.swept()
+    }
+
+    fn swept(self) -> Result<Self, StoreError> {
+        temporary::sweep(&*self.calls, &self.directory()?)
+            .map_err(|error| failed(Operation::List, self.path.clone(), error))?;
+        Ok(self)
     }
 
     fn directory(&self) -> Result<File, StoreError> {
@@ -80,6 +98,33 @@ impl FsStore {
             Err(error) if error.kind() == ErrorKind::NotFound => Err(StoreError::NotFound),
             Err(error) => Err(self.failed(operation, name, error)),
         }
+    }
+
+    /// A key's value, and what is known of its file.
+    fn read_in(
+        &self,
+        directory: &File,
+        name: &Name,
+    ) -> Result<(Zeroizing<Vec<u8>>, Metadata), StoreError> {
+        let at = |error| self.failed(Operation::Read, name, error);
+        // Checked before opening, because opening a device may have effects, and below, because it may change.
+        self.expect_key(directory, name, Operation::Read)?;
+        let mut file = match calls::open_to_read(directory, name.as_str()) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(StoreError::NotFound),
+            file => file.map_err(at)?,
+        };
+        let metadata = file.metadata().map_err(at)?;
+        if !metadata.is_file() {
+            return Err(self.refused(Operation::Read, name, Reason::NotAFile));
+        }
+        let length = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+        if length > MAX_VALUE {
+            return Err(self.refused(Operation::Read, name, Reason::TooLong));
+        }
+        // Sized once: a buffer that grows leaves unwiped copies behind.
+        let mut value = Zeroizing::new(vec![0; length]);
+        self.calls.read(&mut file, &mut value).map_err(at)?;
+        Ok((value, metadata))
     }
 
     fn refused(&self, operation: Operation, name: &Name, reason: Reason) -> StoreError {
@@ -127,30 +172,13 @@ impl KeyStore for FsStore {
     }
 
     fn get(&self, name: &Name) -> Result<Zeroizing<Vec<u8>>, StoreError> {
-        let at = |error| self.failed(Operation::Read, name, error);
-        let directory = self.directory()?;
-        // Checked before opening, because opening a device may have effects, and below, because it may change.
-        self.expect_key(&directory, name, Operation::Read)?;
-        let mut file = match calls::open_to_read(&directory, name.as_str()) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(StoreError::NotFound),
-            file => file.map_err(at)?,
-        };
-        let metadata = file.metadata().map_err(at)?;
-        if !metadata.is_file() {
-            return Err(self.refused(Operation::Read, name, Reason::NotAFile));
-        }
-        let length = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
-        if length > MAX_VALUE {
-            return Err(self.refused(Operation::Read, name, Reason::TooLong));
-        }
-        // Sized once: a buffer that grows leaves unwiped copies behind.
-        let mut value = Zeroizing::new(vec![0; length]);
-        self.calls.read(&mut file, &mut value).map_err(at)?;
-        Ok(value)
+        self.read_in(&self.directory()?, name)
+            .map(|(value, _)| value)
     }
 
     fn delete(&self, name: &Name) -> Result<(), StoreError> {
         let directory = self.directory()?;
+        self.lock(&directory, name)?;
         self.expect_key(&directory, name, Operation::Delete)?;
         match self.calls.remove(&directory, name.as_str()) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(StoreError::NotFound),

@@ -2,11 +2,14 @@
 //! go through a trait, so that tests see their order and make each of them fail.
 
 use std::ffi::CString;
-use std::fs::File;
+use std::fs::{File, Metadata, Permissions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, linkat, open, openat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, linkat, open, openat, renameat, statat, unlinkat,
+};
 
 /// Calls that change the store, and the one that reads a value. Names are relative to the open directory.
 pub(super) trait Calls: Send + Sync {
@@ -18,6 +21,12 @@ pub(super) trait Calls: Send + Sync {
     fn sync(&self, file: &File) -> io::Result<()>;
     /// Gives the file `from` the name `to` as well, unless that is taken.
     fn link(&self, directory: &File, from: &str, to: &str) -> io::Result<()>;
+    /// Gives a file the owner, group and mode of another one.
+    fn take_after(&self, file: &File, other: &Metadata) -> io::Result<()>;
+    /// Gives the file `from` the name `to` instead, whose file is gone then.
+    fn rename(&self, directory: &File, from: &str, to: &str) -> io::Result<()>;
+    /// Waits until nobody else has the directory locked, and locks it until it is closed.
+    fn lock(&self, directory: &File) -> io::Result<()>;
     /// Removes a file's name.
     fn remove(&self, directory: &File, name: &str) -> io::Result<()>;
     /// Forces the names in a directory to disk.
@@ -46,6 +55,28 @@ impl Calls for OsCalls {
 
     fn link(&self, directory: &File, from: &str, to: &str) -> io::Result<()> {
         Ok(linkat(directory, from, directory, to, AtFlags::empty())?)
+    }
+
+    fn take_after(&self, file: &File, other: &Metadata) -> io::Result<()> {
+        let own = file.metadata()?;
+        if (own.uid(), own.gid()) != (other.uid(), other.gid()) {
+            fchown(file, Some(other.uid()), Some(other.gid()))?;
+        }
+        // After the owner, whose change may take bits of the mode away.
+        file.set_permissions(Permissions::from_mode(other.mode() & 0o777))
+    }
+
+    fn rename(&self, directory: &File, from: &str, to: &str) -> io::Result<()> {
+        Ok(renameat(directory, from, directory, to)?)
+    }
+
+    fn lock(&self, directory: &File) -> io::Result<()> {
+        loop {
+            match directory.lock() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                locked => return locked,
+            }
+        }
     }
 
     fn remove(&self, directory: &File, name: &str) -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! The file that a new key is written to before it gets the key's name.
+//! The file that a new value is written to before it gets the key's name.
 //!
 //! It lies in the store's own directory, because that alone is sure to be on the same file system and writable:
 //! the directory is often a mount point, whose parent is neither. Its name starts with a dot, which neither this
@@ -10,7 +10,7 @@
 //! kernel ends the lock with the process, so [`sweep`] removes those that it can lock itself: no clock or process
 //! id is trusted, and processes in other containers count. Where a file system has no locks, nothing is swept.
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, Metadata, TryLockError};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
@@ -29,6 +29,8 @@ pub(super) struct Temporary<'a> {
     directory: &'a File,
     name: String,
     file: File,
+    /// Whether the file has its name still.
+    is_there: bool,
 }
 
 impl<'a> Temporary<'a> {
@@ -47,6 +49,7 @@ impl<'a> Temporary<'a> {
                         directory,
                         name,
                         file: created?,
+                        is_there: true,
                     };
                     if temporary.claim()? {
                         return Ok(temporary);
@@ -72,6 +75,19 @@ impl<'a> Temporary<'a> {
         self.calls.sync(&self.file)
     }
 
+    /// Gives the file the owner, group and mode of another one.
+    pub(super) fn take_after(&self, other: &Metadata) -> io::Result<()> {
+        self.calls.take_after(&self.file, other)
+    }
+
+    /// Gives the file the key's name instead of its own, in the place of the file that has it.
+    pub(super) fn rename(mut self, name: &Name) -> io::Result<()> {
+        self.calls
+            .rename(self.directory, &self.name, name.as_str())?;
+        self.is_there = false;
+        Ok(())
+    }
+
     /// Gives the file the key's name, unless that is taken.
     pub(super) fn link(&self, name: &Name) -> io::Result<()> {
         self.calls.link(self.directory, &self.name, name.as_str())
@@ -81,7 +97,9 @@ impl<'a> Temporary<'a> {
 impl Drop for Temporary<'_> {
     /// One that cannot be removed is left to the next sweep: the key's fate does not hang on it.
     fn drop(&mut self) {
-        let _ = self.calls.remove(self.directory, &self.name);
+        if self.is_there {
+            let _ = self.calls.remove(self.directory, &self.name);
+        }
     }
 }
 

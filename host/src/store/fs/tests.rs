@@ -5,13 +5,15 @@ mod processes;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
+use sealedge_core::store::Versioned;
 use tempfile::TempDir;
 
 use super::*;
@@ -217,6 +219,72 @@ fn a_directory_that_vanishes_fails_and_works_again_when_back() {
     store.status().unwrap();
     assert_eq!(*store.get(&name("key")).unwrap(), b"value");
     store.create(&name("new"), b"x").unwrap();
+}
+
+#[test]
+fn a_replaced_value_is_another_file_with_the_owner_and_mode_of_the_old_one() {
+    let home = TempDir::new().unwrap();
+    let store = FsStore::open(home.path()).unwrap();
+    let path = home.path().join("key");
+    store.create(&name("key"), b"old").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    // Who may not give files away has but its own.
+    let owner = match std::os::unix::fs::chown(&path, Some(4711), Some(815)) {
+        Ok(()) => (4711, 815),
+        Err(_) => owner(&path),
+    };
+    let mut reader = fs::File::open(&path).unwrap();
+    let version = store.read(&name("key")).unwrap().version;
+    store.replace(&name("key"), b"new", &version).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"new");
+    assert_eq!((mode(&path), self::owner(&path)), (0o640, owner));
+    assert_eq!(files(home.path()), ["key"]);
+    let mut seen = String::new();
+    reader.read_to_string(&mut seen).unwrap();
+    assert_eq!(seen, "old", "who had opened the file reads on in it");
+}
+
+fn owner(path: &Path) -> (u32, u32) {
+    let metadata = fs::metadata(path).unwrap();
+    (metadata.uid(), metadata.gid())
+}
+
+#[test]
+fn only_the_version_that_was_read_is_replaced() {
+    let home = TempDir::new().unwrap();
+    let store = FsStore::open(home.path()).unwrap();
+    let key = name("key");
+    store.create(&key, b"old").unwrap();
+    let Versioned { value, version } = store.read(&key).unwrap();
+    assert_eq!(*value, b"old");
+    store.replace(&key, b"new", &version).unwrap();
+    let late = store.replace(&key, b"late", &version);
+    assert!(matches!(late, Err(StoreError::Changed)), "{late:?}");
+    store.delete(&key).unwrap();
+    let late = store.replace(&key, b"late", &version);
+    assert!(matches!(late, Err(StoreError::NotFound)), "{late:?}");
+    assert_eq!(files(home.path()), [""; 0]);
+    let long = store.replace(&key, &vec![0; MAX_VALUE + 1], &version);
+    assert!(
+        matches!(
+            long,
+            Err(StoreError::Failed {
+                reason: Reason::TooLong,
+                ..
+            })
+        ),
+        "{long:?}"
+    );
+}
+
+#[test]
+fn a_directory_that_should_be_there_is_not_made() {
+    let home = TempDir::new().unwrap();
+    let path = home.path().join("keys");
+    let error = FsStore::open_existing(&path).map(drop).unwrap_err();
+    assert!(matches!(error, StoreError::Unreachable { .. }), "{error:?}");
+    assert!(!path.exists());
+    FsStore::open_existing(home.path()).unwrap();
 }
 
 #[test]

@@ -46,6 +46,21 @@ impl Calls for Recorder {
         OsCalls.link(directory, from, to)
     }
 
+    fn take_after(&self, file: &File, other: &Metadata) -> io::Result<()> {
+        self.call("take after")?;
+        OsCalls.take_after(file, other)
+    }
+
+    fn rename(&self, directory: &File, from: &str, to: &str) -> io::Result<()> {
+        self.call("rename")?;
+        OsCalls.rename(directory, from, to)
+    }
+
+    fn lock(&self, directory: &File) -> io::Result<()> {
+        self.call("lock")?;
+        OsCalls.lock(directory)
+    }
+
     fn remove(&self, directory: &File, name: &str) -> io::Result<()> {
         self.call("remove")?;
         OsCalls.remove(directory, name)
@@ -96,8 +111,70 @@ fn a_value_is_on_disk_before_its_name_and_both_before_the_answer() {
         created,
         "that the key exists is on disk before it is answered"
     );
+    let version = store.read(&name("key")).unwrap().version;
+    assert_eq!(taken(), ["read"]);
+    store.replace(&name("key"), b"other", &version).unwrap();
+    assert_eq!(
+        taken(),
+        [
+            "read",
+            "create",
+            "write",
+            "take after",
+            "sync",
+            "lock",
+            "read",
+            "rename",
+            "sync directory",
+        ],
+        "what is replaced is looked at under the lock"
+    );
     store.delete(&name("key")).unwrap();
-    assert_eq!(taken(), ["remove", "sync directory"]);
+    assert_eq!(taken(), ["lock", "remove", "sync directory"]);
+}
+
+#[test]
+fn a_replace_that_fails_before_the_rename_leaves_the_old_value() {
+    let steps = [
+        ("create", Operation::MakeTemporary),
+        ("write", Operation::Write),
+        ("take after", Operation::TakeAfter),
+        ("sync", Operation::Sync),
+        ("lock", Operation::Lock),
+        ("rename", Operation::Replace),
+    ];
+    for (call, expected) in steps {
+        let home = TempDir::new().unwrap();
+        let healthy = FsStore::open(home.path()).unwrap();
+        healthy.create(&name("key"), b"old").unwrap();
+        let version = healthy.read(&name("key")).unwrap().version;
+        let error = store_failing(home.path(), call, Errno::IO)
+            .replace(&name("key"), b"a secret", &version)
+            .unwrap_err();
+        let StoreError::Failed { operation, .. } = error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(operation, expected);
+        assert_eq!(*healthy.get(&name("key")).unwrap(), b"old");
+        assert_eq!(files(home.path()), ["key"], "{call}");
+        healthy.replace(&name("key"), b"new", &version).unwrap();
+    }
+}
+
+#[test]
+fn a_replaced_key_whose_directory_cannot_be_synced_is_said_to_be() {
+    let home = TempDir::new().unwrap();
+    let healthy = FsStore::open(home.path()).unwrap();
+    healthy.create(&name("key"), b"old").unwrap();
+    let version = healthy.read(&name("key")).unwrap().version;
+    let error = store_failing(home.path(), "sync directory", Errno::IO)
+        .replace(&name("key"), b"new", &version)
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("the new value is in place"),
+        "{error}"
+    );
+    assert_eq!(*healthy.get(&name("key")).unwrap(), b"new");
 }
 
 #[test]
@@ -208,6 +285,10 @@ fn failed_reads_and_deletes_are_said() {
         Operation::Read
     );
     assert_eq!(
+        operation(failing("lock").delete(&name("key"))),
+        Operation::Lock
+    );
+    assert_eq!(
         operation(failing("remove").delete(&name("key"))),
         Operation::Delete
     );
@@ -250,6 +331,18 @@ impl Calls for Sweeper {
     fn link(&self, directory: &File, from: &str, to: &str) -> io::Result<()> {
         assert_ne!(self.swept.lock().unwrap().as_deref(), Some(from));
         OsCalls.link(directory, from, to)
+    }
+
+    fn take_after(&self, file: &File, other: &Metadata) -> io::Result<()> {
+        OsCalls.take_after(file, other)
+    }
+
+    fn rename(&self, directory: &File, from: &str, to: &str) -> io::Result<()> {
+        OsCalls.rename(directory, from, to)
+    }
+
+    fn lock(&self, directory: &File) -> io::Result<()> {
+        OsCalls.lock(directory)
     }
 
     fn remove(&self, directory: &File, name: &str) -> io::Result<()> {

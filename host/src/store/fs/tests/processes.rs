@@ -6,7 +6,7 @@ use std::env;
 use std::io::{BufRead, BufReader, Read as _};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::*;
 
@@ -48,38 +48,50 @@ fn value_of(name: &Name, writer: u32) -> Vec<u8> {
     format!("{name} by {writer}\n").repeat(500).into_bytes()
 }
 
-#[test]
-fn racing_processes_have_one_winner_for_each_name() {
-    if let Some(home) = child_directory() {
-        return race(&home);
-    }
-    let home = TempDir::new().unwrap();
-    let keys = home.path().join("keys");
-    let mut racers: Vec<_> = (0..6)
-        .map(|_| {
-            start_child(
-                "racing_processes_have_one_winner_for_each_name",
-                home.path(),
-            )
-        })
-        .collect();
-    while files(home.path())
-        .iter()
-        .filter(|file| file.starts_with("ready"))
-        .count()
-        < racers.len()
-    {
+/// Runs a test in so many processes at once: their ids and what they said.
+fn race(test: &str, home: &Path, racers: usize) -> Vec<(u32, String)> {
+    let mut racers: Vec<_> = (0..racers).map(|_| start_child(test, home)).collect();
+    let is_ready = |file: &&String| file.starts_with("ready");
+    while files(home).iter().filter(is_ready).count() < racers.len() {
         let running = |racer: &mut Child| racer.try_wait().unwrap().is_none();
         assert!(racers.iter_mut().all(running), "a racer gave up");
         thread::sleep(Duration::from_millis(1));
     }
-    fs::write(home.path().join("go"), b"").unwrap();
-    let mut winners = BTreeMap::new();
-    for racer in racers {
+    fs::write(home.join("go"), b"").unwrap();
+    let ended = racers.into_iter().map(|racer| {
         let id = racer.id();
         let output = racer.wait_with_output().unwrap();
         assert!(output.status.success());
-        for won in reported(&String::from_utf8(output.stdout).unwrap()) {
+        (id, String::from_utf8(output.stdout).unwrap())
+    });
+    ended.collect()
+}
+
+/// In a racer: the store and its own id, when all are ready.
+fn wait_for_others(home: &Path) -> (FsStore, u32) {
+    let store = FsStore::open(&home.join("keys")).unwrap();
+    let id = std::process::id();
+    fs::write(home.join(format!("ready{id}")), b"").unwrap();
+    while !home.join("go").exists() {
+        assert!(home.exists(), "the parent is gone");
+    }
+    (store, id)
+}
+
+#[test]
+fn racing_processes_have_one_winner_for_each_name() {
+    if let Some(home) = child_directory() {
+        return create_all(&home);
+    }
+    let home = TempDir::new().unwrap();
+    let keys = home.path().join("keys");
+    let mut winners = BTreeMap::new();
+    for (id, told) in race(
+        "racing_processes_have_one_winner_for_each_name",
+        home.path(),
+        6,
+    ) {
+        for won in reported(&told) {
             assert_eq!(
                 winners.insert(won.to_owned(), id),
                 None,
@@ -102,17 +114,115 @@ fn racing_processes_have_one_winner_for_each_name() {
     assert_eq!(files(&keys).len(), 50);
 }
 
-fn race(home: &Path) {
-    let store = FsStore::open(&home.join("keys")).unwrap();
-    let id = std::process::id();
-    fs::write(home.join(format!("ready{id}")), b"").unwrap();
-    while !home.join("go").exists() {
-        assert!(home.exists(), "the parent is gone");
-    }
+fn create_all(home: &Path) {
+    let (store, id) = wait_for_others(home);
     for key in (0..50).map(|at| name(&format!("key{at}"))) {
         match store.create(&key, &value_of(&key, id)) {
             Ok(()) => println!("\nreport {key}"),
             Err(StoreError::Exists) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn of_racing_replaces_of_one_version_exactly_one_succeeds() {
+    const TEST: &str = "of_racing_replaces_of_one_version_exactly_one_succeeds";
+    if let Some(home) = child_directory() {
+        return replace_often(&home);
+    }
+    let home = TempDir::new().unwrap();
+    let store = FsStore::open(&home.path().join("keys")).unwrap();
+    store.create(&name("key"), b"first").unwrap();
+    // What was replaced, and by what.
+    let mut replaced = BTreeMap::new();
+    for (_, told) in race(TEST, home.path(), 6) {
+        for done in reported(&told) {
+            let (old, new) = done.split_once(' ').unwrap();
+            let twice = replaced.insert(old.to_owned(), new.to_owned());
+            assert_eq!(twice, None, "{old} was replaced twice");
+        }
+    }
+    let count = replaced.len();
+    assert!(count >= 200, "{count}");
+    let mut value = "first".to_owned();
+    while let Some(next) = replaced.remove(&value) {
+        value = next;
+    }
+    assert_eq!(replaced, BTreeMap::new(), "replaced what was never there");
+    assert_eq!(*store.get(&name("key")).unwrap(), value.as_bytes());
+    assert_eq!(files(&home.path().join("keys")), ["key"]);
+}
+
+/// Until 200 of its own replaces, or those of others before them, are done.
+fn replace_often(home: &Path) {
+    let (store, id) = wait_for_others(home);
+    for at in 0..200 {
+        let there = store.read(&name("key")).unwrap();
+        let new = format!("{id}-{at}");
+        match store.replace(&name("key"), new.as_bytes(), &there.version) {
+            Ok(()) => println!("\nreport {} {new}", str::from_utf8(&there.value).unwrap()),
+            Err(StoreError::Changed) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_deleted_key_does_not_come_back_by_a_replace() {
+    const TEST: &str = "a_deleted_key_does_not_come_back_by_a_replace";
+    const KEYS: usize = 300;
+    if let Some(home) = child_directory() {
+        let (store, id) = wait_for_others(&home);
+        let keys: Vec<_> = (0..KEYS).map(|at| name(&format!("key{at}"))).collect();
+        // One of them deletes.
+        if fs::File::create_new(home.join("deleter")).is_ok() {
+            return delete_all(&store, &keys);
+        }
+        let replaces = keys.iter().map(|key| replace_until_gone(&store, key, id));
+        println!("\nreport {}", replaces.sum::<usize>());
+        return;
+    }
+    let home = TempDir::new().unwrap();
+    let store = FsStore::open(&home.path().join("keys")).unwrap();
+    for at in 0..KEYS {
+        store.create(&name(&format!("key{at}")), b"first").unwrap();
+    }
+    let told = race(TEST, home.path(), 4);
+    let replaces = told.iter().flat_map(|(_, told)| reported(told));
+    let replaces: usize = replaces.map(|count| count.parse::<usize>().unwrap()).sum();
+    assert!(replaces >= KEYS, "{replaces}");
+    assert_eq!(files(&home.path().join("keys")), [""; 0]);
+}
+
+fn delete_all(store: &FsStore, keys: &[Name]) {
+    for key in keys {
+        let first = store.read(key).unwrap().version;
+        let begun = Instant::now();
+        while store.read(key).unwrap().version == first {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{key} rests");
+        }
+        store.delete(key).unwrap();
+        let back = store.read(key).err();
+        assert!(matches!(back, Some(StoreError::NotFound)), "{key} is back");
+    }
+}
+
+/// How often it was replaced.
+fn replace_until_gone(store: &FsStore, key: &Name, id: u32) -> usize {
+    let begun = Instant::now();
+    let mut replaces = 0;
+    loop {
+        // The deleter takes its time, but one that has come back stays for ever.
+        assert!(begun.elapsed() < Duration::from_secs(20), "{key} stays");
+        let new = format!("{id}-{replaces}");
+        let done = store
+            .read(key)
+            .and_then(|there| store.replace(key, new.as_bytes(), &there.version));
+        match done {
+            Ok(()) => replaces += 1,
+            Err(StoreError::Changed) => {}
+            Err(StoreError::NotFound) => return replaces,
             Err(error) => panic!("{error}"),
         }
     }
