@@ -24,6 +24,7 @@ pub mod pool;
 pub mod private_key;
 pub mod server;
 pub mod store;
+mod world;
 
 /// What a program is put together from.
 #[derive(Clone, Copy)]

@@ -47,6 +47,8 @@ mod reload;
 mod reload_tls;
 #[path = "suite/requests.rs"]
 mod requests;
+#[path = "suite/rewrap.rs"]
+mod rewrap;
 #[path = "suite/sealed_record.rs"]
 mod sealed_record;
 #[path = "suite/sealing.rs"]

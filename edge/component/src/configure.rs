@@ -1,7 +1,6 @@
-//! The configuration, with what this door supports of it.
+//! The configuration, in lines for the host.
 
-use sealedge_core::config::{Config, Parsed, Supported, parse};
-use sealedge_core::route::configurable;
+use sealedge_core::config::{Config, Parsed, parse_for_host};
 
 /// Reads a configuration (YAML): what it says, and what the operator should know, a line each.
 /// `variable` gives the value of an environment variable.
@@ -12,14 +11,7 @@ pub fn read(
     document: &str,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<(Config, Vec<String>), Vec<String>> {
-    let supported = Supported {
-        keystores: &["fs", "mem", "vault"],
-        tls: true,
-        client_verification: true,
-        memory: true,
-        api_paths: &configurable(),
-    };
-    let Parsed { config, warnings } = parse(document, variable, &supported).map_err(lines)?;
+    let Parsed { config, warnings } = parse_for_host(document, variable).map_err(lines)?;
     Ok((config, lines(warnings)))
 }
 

@@ -11,7 +11,10 @@ use crate::platform::Platform;
 use crate::seal::{self, CannotOpen, CannotSeal, Fingerprint, Header, Recipient};
 use unsealed::Unsealed;
 
+mod rewrap;
 mod unsealed;
+
+pub use rewrap::{CannotRewrap, Rewrapped, Rewrapper};
 
 /// What the configuration wants, and the node's identity once it is there.
 #[derive(Default)]
@@ -71,15 +74,7 @@ impl std::error::Error for SealingError {}
 impl Sealing {
     /// As the configuration wants it.
     pub fn new(settings: Option<Seal>) -> Self {
-        Self(settings.map(|settings| {
-            let unsealed = Rc::new(Unsealed::new(settings.unseal));
-            Configured {
-                recipients: settings.recipients,
-                signers: settings.signers,
-                accept_unsealed: settings.accept_unsealed,
-                unsealed,
-            }
-        }))
+        Self(settings.map(Configured::new))
     }
 
     /// As another configuration wants it, whose identity comes from the same place.
@@ -172,6 +167,16 @@ impl Sealing {
 }
 
 impl Configured {
+    fn new(settings: Seal) -> Self {
+        let unsealed = Rc::new(Unsealed::new(settings.unseal));
+        Self {
+            recipients: settings.recipients,
+            signers: settings.signers,
+            accept_unsealed: settings.accept_unsealed,
+            unsealed,
+        }
+    }
+
     /// Whether what this node seals can be opened by it.
     fn admits(&self, node: &Recipient) -> Result<(), SealingError> {
         if !self.recipients.contains(node) {

@@ -11,6 +11,7 @@ use super::certificate::CertificateError;
 use super::credential::{API_KEY, CERTIFICATE_FILE, KEY_FILE};
 use super::endpoint::{Endpoint, NotAnEndpoint, SERVER};
 use super::fault::Fault;
+use super::seal::SealError;
 use crate::private_key::PrivateKeyError;
 use crate::server::StartError;
 
@@ -115,8 +116,10 @@ pub enum Error {
     LongRequest,
     /// Standard output could not be written.
     Output(io::Error),
-    /// The server did not start.
+    /// The server did not start, or its configuration can't be used.
     Server(StartError),
+    /// Nothing is sealed.
+    Seal(SealError),
 }
 
 /// An answer other than 200.
@@ -159,6 +162,7 @@ impl Error {
         match self {
             Self::Answer(answer) => answer.subject.as_deref(),
             Self::NotTried { name } => Some(name),
+            Self::Seal(reason) => reason.name(),
             _ => None,
         }
     }
@@ -205,6 +209,7 @@ impl Error {
             Self::Roots(_) => "check SSL_CERT_FILE and SSL_CERT_DIR".to_owned(),
             Self::Unreachable(faults) => return faults.last().and_then(|(_, fault)| fault.hint()),
             Self::Answer(answer) => return answer.hint(),
+            Self::Seal(reason) => return reason.hint(),
             Self::Protocol { server, .. } => format!("is {server} a sealedge or KES server?"),
             Self::NoInput { what: "message" } => {
                 "an empty message can be given as an argument: ''".to_owned()
@@ -334,6 +339,7 @@ impl fmt::Display for Error {
             Self::LongRequest => f.write_str("the request would be longer than 1 MiB"),
             Self::Output(reason) => write!(f, "cannot write standard output: {reason}"),
             Self::Server(reason) => reason.fmt(f),
+            Self::Seal(reason) => reason.fmt(f),
         }
     }
 }

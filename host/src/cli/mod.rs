@@ -18,6 +18,7 @@ mod key;
 mod output;
 mod policy;
 mod protocol;
+mod seal;
 pub mod server;
 mod status;
 mod usage;
@@ -56,6 +57,7 @@ enum Command {
     Key(key::Arguments),
     Policy(policy::Arguments),
     Identity(identity::Arguments),
+    Seal(seal::Arguments),
     Ls(key::TopLevelList),
     Status(status::Arguments),
     Completions(completions::Arguments),
@@ -96,6 +98,7 @@ pub fn main(parts: Parts) -> ExitCode {
         Command::Key(it) => key::run(&it, common),
         Command::Policy(it) => policy::run(&it, common),
         Command::Identity(it) => identity::run(&it, common),
+        Command::Seal(it) => seal::run(&it, common),
         Command::Ls(it) => it.run(common),
         Command::Status(it) => status::run(&it, common),
         Command::Completions(it) => completions::run::<Arguments>(&it),

@@ -10,9 +10,12 @@
 //! | `key create`, `key import`, `key rm` | nothing |
 //! | `identity of` | `{identity}` |
 //! | `identity new` | `{api_key, identity}`, or `{key, cert, identity}` with the names of the files |
+//! | `seal new` | `{recipient, file}`, or `{recipient, identity}` with `--out -` |
+//! | `seal of` | `{recipient}` |
+//! | `seal rewrap` | `{total, sealed, resealed, unchanged, failed}`: numbers of keys; what was not tried is in `total` alone |
 //! | `status` | the answer of the server, and `{server, commit, latency}`, with `--api` also `{api}`; `latency` is in nanoseconds as `keystore_latency` is |
 //! | `server`, `completions` | what they print without it, but for an error that ends them |
-//! | any error, on standard error | `{message, name?, status?, hint?}`: the key, policy or identity that it is about, and the HTTP status if the server refused; `key create` and `key rm` print such a line for each name that was not done |
+//! | any error, on standard error | `{message, name?, status?, hint?}`: the key, policy or identity that it is about, and the HTTP status if the server refused; `key create`, `key rm` and `seal rewrap` print such a line for each name that was not done |
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write, stderr, stdout};
@@ -150,6 +153,22 @@ pub fn report(error: &Error, common: Common) {
         reports_text(&reports)
     };
     // Where standard error is closed, nobody can be told.
+    let _ = AutoStream::new(stderr(), choice(common.color)).write_all(text.as_bytes());
+}
+
+/// Prints something that is no result to standard error.
+pub fn note(message: &str, common: Common) {
+    let text = if common.json {
+        let report = Report {
+            message: message.to_owned(),
+            name: None,
+            status: None,
+            hint: None,
+        };
+        report.to_line()
+    } else {
+        format!("{}\n", printable(message))
+    };
     let _ = AutoStream::new(stderr(), choice(common.color)).write_all(text.as_bytes());
 }
 

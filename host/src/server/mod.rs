@@ -250,7 +250,11 @@ fn say(message: &str) {
     let _ = writeln!(std::io::stderr(), "{message}");
 }
 
-fn read_configuration(file: &Path) -> Result<String, StartError> {
+/// A configuration's text.
+///
+/// # Errors
+/// The file can't be read.
+pub fn read_configuration(file: &Path) -> Result<String, StartError> {
     std::fs::read_to_string(file).map_err(|reason| StartError::ReadConfiguration {
         file: file.display().to_string(),
         reason,

@@ -42,7 +42,8 @@ async fn names(client: &mut Client) -> Vec<String> {
     serde_json::from_value(answer.json()["names"].clone()).unwrap()
 }
 
-fn copy_vectors(to: &Path) {
+/// Makes a directory of keys that KES has left.
+pub fn copy_vectors(to: &Path) {
     fs::create_dir(to).unwrap();
     for file in fs::read_dir(format!("{VECTORS}/keystore")).unwrap() {
         let file = file.unwrap();
@@ -149,7 +150,11 @@ async fn keys_and_ciphertexts_of_kes_are_served() {
     let home = tempfile::tempdir().unwrap();
     let keys = home.path().join("keys");
     copy_vectors(&keys);
-    let server = serve(&keys);
+    serves_vectors(&serve(&keys)).await;
+}
+
+/// All that KES made of the keys in [`copy_vectors`] is what it was.
+pub async fn serves_vectors(server: &Server) {
     let mut client = Client::admin(&server.address).await;
     let vectors: Value =
         serde_json::from_slice(&fs::read(format!("{VECTORS}/vectors.json")).unwrap()).unwrap();

@@ -23,6 +23,7 @@ use std::time::Duration;
 use crate::identity::Identity;
 use crate::name::Name;
 use crate::outgoing::Destination;
+use crate::route::configurable;
 use crate::secret_text::SecretText;
 use crate::store::vault::Settings as Vault;
 
@@ -274,4 +275,23 @@ pub fn parse(
         Some(config) if errors.is_empty() => Ok(Parsed { config, warnings }),
         _ => Err(errors),
     }
+}
+
+/// [`parse`] for the native host, be it the service in it or its command line.
+///
+/// # Errors
+///
+/// As [`parse`].
+pub fn parse_for_host(
+    text: &str,
+    variables: &dyn Fn(&str) -> Option<String>,
+) -> Result<Parsed, Vec<Problem>> {
+    let supported = Supported {
+        keystores: &["fs", "mem", "vault"],
+        tls: true,
+        client_verification: true,
+        memory: true,
+        api_paths: &configurable(),
+    };
+    parse(text, variables, &supported)
 }
