@@ -41,6 +41,9 @@ pub enum UnderWay {
     Read(String),
 }
 
+/// How many listings and questions for the key store's status are under way at a time.
+const OTHERS_AT_A_TIME: usize = 8;
+
 /// Does what the service asks for.
 pub struct Operations {
     keeper: Keeper,
@@ -48,6 +51,8 @@ pub struct Operations {
     machine: Arc<Machine>,
     /// A store that hangs takes these, and leaves the runtime's other threads to work that must go on.
     store_places: Arc<Semaphore>,
+    /// What clients may ask for without a key, and what is long to read, leaves room for keys.
+    other_places: Arc<Semaphore>,
     flights: Flights,
 }
 
@@ -60,6 +65,7 @@ impl Operations {
             outside: Arc::new(outside),
             machine,
             store_places: Arc::new(Semaphore::new(at_a_time)),
+            other_places: Arc::new(Semaphore::new(at_a_time.min(OTHERS_AT_A_TIME))),
             flights: Flights::default(),
         }
     }
@@ -80,6 +86,10 @@ impl Operations {
             }),
             Operation::Totals(increments) => blocking(pool, address, move |pool| {
                 Outcome::Numbers(pool.totals(&increments))
+            }),
+            Operation::Kept(name) => blocking(pool, address, move |pool| {
+                let key = pool.kept(&name);
+                key.map_or(Outcome::Failed(Failure::NotFound), Outcome::Kept)
             }),
             Operation::ReadFile(path) => {
                 let outside = self.outside.clone();
@@ -176,7 +186,11 @@ impl Operations {
         is_wanted: impl FnOnce() -> bool + Send + 'static,
         then: impl FnOnce(&Arc<Pool>, &Outcome) + Send + 'static,
     ) {
-        let (places, keeper) = (self.store_places.clone(), self.keeper.clone());
+        let places = match what {
+            StoreOperation::Status | StoreOperation::List(_) => self.other_places.clone(),
+            _ => self.store_places.clone(),
+        };
+        let keeper = self.keeper.clone();
         let machine = self.machine.clone();
         tokio::spawn(async move {
             // It is never closed, which would be an error.
@@ -225,8 +239,9 @@ fn blocking(
     work: impl FnOnce(&Arc<Pool>) -> Outcome + Send + 'static,
 ) {
     tokio::task::spawn_blocking(move || {
-        let outcome = work(&pool);
+        let mut outcome = work(&pool);
         pool.resume(address, &outcome);
+        wipe(&mut outcome);
     });
 }
 
@@ -271,6 +286,7 @@ fn wipe(outcome: &mut Outcome) {
     match outcome {
         Outcome::Value(value) => value.zeroize(),
         Outcome::Answer(answer) => answer.body.zeroize(),
+        Outcome::Kept(key) => key.value.zeroize(),
         Outcome::Done | Outcome::Names(_) | Outcome::Numbers(_) | Outcome::Failed(_) => {}
     }
 }

@@ -29,6 +29,9 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// How long a connection is kept for the next request.
 const IDLE: Duration = Duration::from_secs(60);
 
+/// How many are kept: each that was lost without a word costs the request that tries it its time.
+const MOST_IDLE: usize = 8;
+
 /// What the service may reach.
 #[derive(Default)]
 pub struct Outside {
@@ -119,11 +122,13 @@ impl Server {
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
-            .enable_all_versions()
+            // By HTTP/2 all requests would wait on one connection, which nobody gives up when packets vanish.
+            .enable_http1()
             .wrap_connector(connector);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(MOST_IDLE)
             .build(connector);
         Ok(Self { origin, client })
     }

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use zeroize::Zeroize;
 
 use crate::admission::Admitted;
-use crate::guest::types::{self, Finished, Outcome, Request, Settings, StoreOperation};
+use crate::guest::types::{self, Finished, KeptKey, Outcome, Request, Settings, StoreOperation};
 use crate::guest::{Instance, Machine, Trap};
 use crate::operation::{Operations, PendingBody, UnderWay};
 
@@ -361,6 +361,22 @@ impl Pool {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         slot.bodies.remove(&call)
+    }
+
+    /// A key that some instance has in its cache, and may be served while the key store is away: of
+    /// several the one that was read last.
+    pub fn kept(self: &Arc<Self>, name: &str) -> Option<KeptKey> {
+        let mut found: Option<KeptKey> = None;
+        self.in_all(|instance| {
+            if let Some(mut key) = instance.kept(name)? {
+                if found.as_ref().is_none_or(|it| it.read_at < key.read_at) {
+                    std::mem::swap(found.get_or_insert_with(|| key.clone()), &mut key);
+                }
+                key.value.zeroize();
+            }
+            Ok(())
+        });
+        found
     }
 
     /// Makes every instance forget a key.

@@ -194,6 +194,17 @@ impl OpenBao {
         let _ = self.child.wait();
     }
 
+    /// Has it hang, or go on: it is connected to and does not answer meanwhile.
+    ///
+    /// # Panics
+    /// If there is no such process any more.
+    pub fn hang(&self, hangs: bool) {
+        let signal = if hangs { "STOP" } else { "CONT" };
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", signal, &id]).status();
+        assert!(sent.unwrap().success());
+    }
+
     /// Starts it again after [`OpenBao::kill`], where it was; it is unsealed.
     pub async fn restart(&mut self) {
         let address = Some(self.address.as_str());

@@ -20,7 +20,7 @@ use sealedge_core::store::remote::Remote;
 use sealedge_core::store::{Store, StoreError};
 use zeroize::Zeroizing;
 
-use crate::lent::{Lent, Operation, Outcome, StoreOperation};
+use crate::lent::{KeptKey, Lent, Operation, Outcome, StoreOperation};
 
 mod host;
 #[cfg(test)]
@@ -200,6 +200,15 @@ impl<L: Lent> Door<L> {
     fn poll(&self, call: u64, task: &mut Task) -> Poll<Finished> {
         self.shared.call.set(call);
         task.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    /// A key that is in the cache, and may be served while the key store is away.
+    pub fn kept(&self, name: &str) -> Option<KeptKey> {
+        let (mut value, read) = self.service.kept(&Name::new(name)?)?;
+        Some(KeptKey {
+            value: std::mem::take(&mut *value).into_bytes().into(),
+            read_at: read.as_nanos(),
+        })
     }
 
     /// Drops a key from the cache; a text that is no name can't be in it.

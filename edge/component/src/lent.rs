@@ -53,6 +53,8 @@ pub enum Operation<'a> {
     ReadFile(&'a str),
     /// Calls [`crate::door::Door::prepare`] in every instance.
     Prepare,
+    /// Calls [`crate::door::Door::kept`] in the other instances.
+    Kept(&'a str),
 }
 
 /// What a key store can do.
@@ -93,8 +95,18 @@ pub enum Outcome {
     Numbers(Vec<u64>),
     /// The answer of a server elsewhere.
     Answer(Response),
+    /// A key of another instance.
+    Kept(KeptKey),
     /// It is not done.
     Failed(Failure),
+}
+
+/// A key from a cache.
+pub struct KeptKey {
+    /// Its stored form, not sealed.
+    pub value: Zeroizing<Vec<u8>>,
+    /// When it was read from the key store, in nanoseconds since the Unix epoch.
+    pub read_at: u64,
 }
 
 /// Why an operation is not done.

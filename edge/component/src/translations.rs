@@ -175,6 +175,10 @@ macro_rules! translations {
                         body: answer.body.into(),
                     })
                 }
+                types::Outcome::Kept(key) => Outcome::Kept($crate::lent::KeptKey {
+                    value: key.value.into(),
+                    read_at: key.read_at,
+                }),
                 types::Outcome::Failed(failure) => Outcome::Failed(match failure {
                     types::Failure::Exists => Failure::Exists,
                     types::Failure::NotFound => Failure::NotFound,
@@ -209,6 +213,13 @@ macro_rules! translations {
             types::Outcome::Failed(failure)
         }
 
+        fn kept_key(mut key: $crate::lent::KeptKey) -> types::KeptKey {
+            types::KeptKey {
+                value: ::std::mem::take(&mut *key.value),
+                read_at: key.read_at,
+            }
+        }
+
         fn system(machine: types::Machine) -> ::sealedge_core::platform::System {
             ::sealedge_core::platform::System {
                 commit: machine.commit,
@@ -240,6 +251,7 @@ macro_rules! translations {
                 Operation::Fetch(request) => types::Operation::Fetch(outgoing(request)),
                 Operation::ReadFile(path) => types::Operation::ReadFile(path.to_owned()),
                 Operation::Prepare => types::Operation::Prepare,
+                Operation::Kept(name) => types::Operation::Kept(name.to_owned()),
             }
         }
 

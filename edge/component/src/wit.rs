@@ -82,6 +82,10 @@ impl Guest for Component {
         Some((call, finished(end)))
     }
 
+    fn kept(name: String) -> Option<types::KeptKey> {
+        door(|door| door.kept(&name)).flatten().map(kept_key)
+    }
+
     fn forget(name: String) {
         door(|door| door.forget(&name));
     }

@@ -89,6 +89,15 @@ impl Cache {
         Some(entry.key.clone())
     }
 
+    /// A key that [`Cache::get_offline`] would give, and when it was read: for another cache.
+    pub fn kept(&self, name: &Name, now: Time) -> Option<(Rc<Key>, Time)> {
+        let entries = self.entries.borrow();
+        let entry = entries
+            .get(name)
+            .filter(|entry| self.serves_offline(entry, now))?;
+        Some((entry.key.clone(), entry.read))
+    }
+
     /// To be asked for before a read of the store begins, and given to [`Cache::fill`].
     pub fn generation(&self) -> Generation {
         self.generation.get()
@@ -137,6 +146,11 @@ impl Cache {
         entry.read <= now
             && now.since(entry.read) < expiry.any
             && now.since(entry.used.get()) < expiry.unused
+    }
+
+    /// Whether any key is served while the store is away.
+    pub fn serves_offline_at_all(&self) -> bool {
+        !self.expiry.get().offline.is_zero()
     }
 
     fn serves_offline(&self, entry: &Entry, now: Time) -> bool {

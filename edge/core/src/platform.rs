@@ -95,6 +95,15 @@ pub trait Platform: World + 'static {
     /// and no read that has begun will put it into one.
     fn invalidate(&self, name: &Name) -> impl Future<Output = ()>;
 
+    /// A key that another instance of the service has in its cache ([`Service::kept`]): its stored form, and
+    /// when it was read. Of several the one that was read last.
+    ///
+    /// [`Service::kept`]: crate::service::Service::kept
+    fn kept(&self, name: &Name) -> impl Future<Output = Option<(Zeroizing<Vec<u8>>, Time)>> {
+        let _ = name;
+        std::future::ready(None)
+    }
+
     /// Adds this instance's figures to those of all instances and gives the sums
     /// (see [`crate::metrics`] for what the numbers are).
     fn totals(&self, figures: Vec<u64>) -> impl Future<Output = Vec<u64>>;

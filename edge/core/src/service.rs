@@ -26,6 +26,7 @@ use crate::sealing::Sealing;
 use crate::store::{Store, StoreError};
 use crate::time::Time;
 use seen::Seen;
+use zeroize::Zeroizing;
 
 mod seen;
 mod start;
@@ -74,6 +75,9 @@ pub struct Service<P> {
     proxies: Vec<Identity>,
     forwarded_header: Option<String>,
     keys: Vec<Name>,
+    /// Whether the key store was away when it was last asked for a key, and whether a call asks now.
+    is_away: Cell<bool>,
+    is_tried: Cell<bool>,
     /// Whether these are still to be created, once the node is unsealed.
     owes_keys: Cell<bool>,
     sealing: Sealing,
@@ -130,6 +134,8 @@ impl<P: Platform> Service<P> {
             forwarded_header: has_proxies.then_some(config.tls.forwarded_certificate_header),
             proxies: config.tls.proxies,
             keys: config.keys,
+            is_away: Cell::new(false),
+            is_tried: Cell::new(false),
             owes_keys: Cell::new(false),
             sealing: sealing.successor(config.seal),
             log: config.log,
@@ -363,12 +369,21 @@ impl<P: Platform> Service<P> {
 
     async fn missing_key(&self, name: &Name, now: Time) -> Result<Rc<Key>, Error> {
         self.counters.cache_miss();
+        // While the key store is away, one call at a time waits for it, which may take seconds.
+        let is_away = self.is_away.get();
+        let _try = match Try::begin(&self.is_tried) {
+            None if is_away && let Some(key) = self.offline(name).await => return Ok(key),
+            begun => begun,
+        };
         if self.owes_keys.get() {
             // It may be one of those; whether the node is unsealed is asked where it matters.
             let _ = self.unseal().await;
         }
         let begun = self.cache.generation();
-        match self.platform.store().get(name).await {
+        let read = self.platform.store().get(name).await;
+        self.is_away
+            .set(matches!(read, Err(StoreError::Unreachable(_))));
+        match read {
             Ok(value) => {
                 // Whoever waited for the same read may have opened it already, which takes its time.
                 if let Some(key) = self.cache.get(name, now) {
@@ -393,19 +408,41 @@ impl<P: Platform> Service<P> {
                 Err(Error::NotFound(Kind::Key))
             }
             Err(source) => {
-                let away = matches!(source, StoreError::Unreachable(_));
-                let cached = away
-                    .then(|| self.cache.get_offline(name, self.platform.now()))
-                    .flatten();
-                if cached.is_some() {
-                    self.counters.served_offline();
-                }
+                let cached = match source {
+                    StoreError::Unreachable(_) => self.offline(name).await,
+                    _ => None,
+                };
                 cached.ok_or(Error::Store {
                     action: Action::Read,
                     source,
                 })
             }
         }
+    }
+
+    /// A key that may be served while the key store is away: from this cache, or from another instance's,
+    /// for each has only those that it was asked for.
+    async fn offline(&self, name: &Name) -> Option<Rc<Key>> {
+        let mut key = self.cache.get_offline(name, self.platform.now());
+        if key.is_none() && self.cache.serves_offline_at_all() {
+            let begun = self.cache.generation();
+            let (value, read) = self.platform.kept(name).await?;
+            let found = Rc::new(Key::from_stored(&value).ok()?);
+            // Not if it was deleted meanwhile.
+            self.cache.fill(name, found, read, begun);
+            key = self.cache.get_offline(name, self.platform.now());
+        }
+        if key.is_some() {
+            self.counters.served_offline();
+        }
+        key
+    }
+
+    /// A key in this instance's cache that may be served while the key store is away, in its stored form
+    /// and not sealed, and when it was read: for another instance.
+    pub fn kept(&self, name: &Name) -> Option<(Zeroizing<String>, Time)> {
+        let (key, read) = self.cache.kept(name, self.platform.now())?;
+        Some((key.to_stored(), read))
     }
 
     /// Drops the key from this instance's cache, and keeps reads that have begun from filling it.
@@ -440,6 +477,22 @@ impl<P: Platform> Service<P> {
     /// Who made policies and identities: the admin, if there is one.
     pub(crate) fn configured_by(&self) -> Option<String> {
         self.admin.map(|identity| identity.to_string())
+    }
+}
+
+/// A call that asks the key store for a key. Whoever drops it, even in the middle, lets another one ask.
+struct Try<'t>(&'t Cell<bool>);
+
+impl<'t> Try<'t> {
+    /// `None` if there is such a call.
+    fn begin(is_tried: &'t Cell<bool>) -> Option<Self> {
+        (!is_tried.replace(true)).then(|| Self(is_tried))
+    }
+}
+
+impl Drop for Try<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
     }
 }
 

@@ -26,7 +26,7 @@ pub use machine::{Machine, wall_clock};
 use crate::pool::Factory;
 use budget::{Budget, thread_time};
 use imports::Imports;
-use types::{Finished, Operation, Outcome, Request, Settings, StoreOperation};
+use types::{Finished, KeptKey, Operation, Outcome, Request, Settings, StoreOperation};
 
 #[expect(missing_docs, reason = "generated from wit/, which has the comments")]
 mod bindings {
@@ -92,6 +92,8 @@ pub trait Instance: Send {
     fn lost(&mut self, request: &Request) -> Result<(), Trap>;
     /// See `resume` in `wit/`.
     fn resume(&mut self, io: u64, outcome: &Outcome) -> Result<Option<(u64, Finished)>, Trap>;
+    /// See `kept` in `wit/`.
+    fn kept(&mut self, name: &str) -> Result<Option<KeptKey>, Trap>;
     /// See `forget` in `wit/`.
     fn forget(&mut self, name: &str) -> Result<(), Trap>;
     /// See `tick` in `wit/`.
@@ -271,6 +273,11 @@ impl Instance for Guest {
     fn resume(&mut self, io: u64, outcome: &Outcome) -> Result<Option<(u64, Finished)>, Trap> {
         let (store, service) = self.limited(CALL_LIMIT);
         Ok(service.call_resume(store, io, outcome)?)
+    }
+
+    fn kept(&mut self, name: &str) -> Result<Option<KeptKey>, Trap> {
+        let (store, service) = self.limited(CALL_LIMIT);
+        Ok(service.call_kept(store, name)?)
     }
 
     fn forget(&mut self, name: &str) -> Result<(), Trap> {

@@ -11,7 +11,9 @@ use sealedge_core::client::Client;
 use sealedge_core::platform::System;
 
 use super::crypto::RingCrypto;
-use super::types::{self, Finished, Operation, Outcome, Request, Settings, StoreOperation};
+use super::types::{
+    self, Finished, KeptKey, Operation, Outcome, Request, Settings, StoreOperation,
+};
 use super::{Instance, Machine, Trap};
 use crate::pool::Factory;
 
@@ -112,6 +114,10 @@ impl Instance for Confined {
     fn resume(&mut self, io: u64, what: &Outcome) -> Result<Option<(u64, Finished)>, Trap> {
         let ended = self.0.door()?.resume(io, outcome(what.clone()));
         Ok(ended.map(|(call, end)| (call, finished(end))))
+    }
+
+    fn kept(&mut self, name: &str) -> Result<Option<KeptKey>, Trap> {
+        Ok(self.0.door()?.kept(name).map(kept_key))
     }
 
     fn forget(&mut self, name: &str) -> Result<(), Trap> {

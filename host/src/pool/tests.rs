@@ -81,6 +81,10 @@ impl Instance for Played {
         Ok(None)
     }
 
+    fn kept(&mut self, _name: &str) -> Result<Option<types::KeptKey>, Trap> {
+        Ok(None)
+    }
+
     fn forget(&mut self, _name: &str) -> Result<(), Trap> {
         Ok(())
     }

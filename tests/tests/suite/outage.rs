@@ -148,6 +148,65 @@ async fn cached_keys_go_on_while_the_key_store_is_killed_or_sealed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_in_the_memory_of_one_instance_serves_all() {
+    let Some(program) = program() else { return };
+    let mut bao = OpenBao::start(&program).await;
+    let server = start(&keystore(&bao, "engine: kv2, version: v2").await);
+    let mut client = Client::admin(&server.address).await;
+    let names: Vec<String> = (0..20).map(|at| format!("k-{at}")).collect();
+    for name in &names {
+        assert_eq!(
+            call(&mut client, "PUT", &format!("/v1/key/create/{name}")).await,
+            200
+        );
+        assert_eq!(
+            call(&mut client, "GET", &format!("/v1/key/describe/{name}")).await,
+            200
+        );
+    }
+    bao.kill();
+    // All at once, so that each instance has to do with many.
+    let mut tasks = Vec::new();
+    for _ in 0..10 {
+        let mut client = Client::admin(&server.address).await;
+        let names = names.clone();
+        tasks.push(tokio::spawn(async move {
+            for name in names {
+                let path = format!("/v1/key/generate/{name}");
+                let answer = client.call("PUT", &path, Value::Null).await;
+                assert_eq!(answer.status, 200, "{answer:?}");
+            }
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cached_keys_are_not_held_up_by_a_key_store_that_hangs() {
+    let Some(program) = program() else { return };
+    let bao = OpenBao::start(&program).await;
+    let server = start(&keystore(&bao, "engine: kv2, version: v2").await);
+    let mut client = Client::admin(&server.address).await;
+    assert_eq!(call(&mut client, "PUT", "/v1/key/create/k").await, 200);
+    let load = Load::on(&server, "k", 8).await;
+    load.goes_on().await;
+    bao.hang(true);
+    server.wait_for_error(" is away: no answer in time");
+    let before = load.done.load(Ordering::Relaxed);
+    // For as long as two tries take that are not answered.
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    let done = load.done.load(Ordering::Relaxed) - before;
+    assert!(done > 500, "{done} in eleven seconds");
+    bao.hang(false);
+    until(&mut client, "/v1/ready", 200).await;
+    load.goes_on().await;
+    assert_eq!(call(&mut client, "PUT", "/v1/key/create/new").await, 200);
+    load.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_may_not_read_any_more_is_no_outage() {
     let Some(program) = program() else { return };
     let bao = OpenBao::start(&program).await;

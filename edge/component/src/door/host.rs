@@ -97,6 +97,14 @@ impl<L: Lent> Platform for Host<L> {
             .await;
     }
 
+    async fn kept(&self, name: &Name) -> Option<(Zeroizing<Vec<u8>>, Time)> {
+        let name = Operation::Kept(name.as_str());
+        match self.shared().perform(name).await {
+            Outcome::Kept(key) => Some((key.value, Time::from_nanos(key.read_at))),
+            _ => None,
+        }
+    }
+
     async fn totals(&self, increments: Vec<u64>) -> Vec<u64> {
         match self.shared().perform(Operation::Totals(&increments)).await {
             Outcome::Numbers(sums) => sums,

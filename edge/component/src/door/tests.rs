@@ -61,6 +61,7 @@ impl Lent for Played {
             Operation::Fetch(request) => format!("fetch {}", request.path),
             Operation::ReadFile(path) => format!("file {path}"),
             Operation::Prepare => "prepare".to_owned(),
+            Operation::Kept(name) => format!("kept {name}"),
         };
         self.0.borrow_mut().begun.push((io, what));
     }

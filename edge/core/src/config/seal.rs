@@ -14,6 +14,8 @@ use crate::store::vault::{Access, Transit, is_ciphertext};
 
 const NOBODY: &str = "nobody could open what is sealed; list the recipients of all nodes that should \
                       (`sealedge seal of`)";
+const SECRET_AS_PATH: &str = "this is the secret identity itself, and a path belongs here: write it to a file of \
+                              mode 0600, or as `seal.unseal.identity`";
 const NO_SIGNER: &str = "this is empty; list the recipients of all nodes whose records count, or leave \
                          it out";
 
@@ -198,7 +200,7 @@ fn unseal(
         Some(Ok(Some(identity))) => Some(Some(Unseal::Identity(Rc::new(identity)))),
         Some(Err(Noted)) => Some(None),
     };
-    let file = sources.text("file").map(|path| Some(Unseal::File(path)));
+    let file = path(&sources, "file").map(|path| path.map(Unseal::File));
     let vault = sources.get("vault").filter(|at| !at.is_null());
     let vault = vault
         .map(|at| unwrapping(at, supported, destinations).map(|it| Unseal::Vault(Box::new(it))));
@@ -214,6 +216,19 @@ fn unseal(
             None
         }
     }
+}
+
+/// A path, within the outer option if it can be used.
+fn path(fields: &Fields<'_>, name: &str) -> Option<Option<String>> {
+    let path = fields.text(name)?;
+    if NodeIdentity::is_meant(&path)
+        && let Some(at) = fields.get(name)
+    {
+        // It would be shown as the path of a file that is not there.
+        at.error(SECRET_AS_PATH);
+        return Some(None);
+    }
+    Some(Some(path))
 }
 
 fn unwrapping(at: &At<'_>, supported: &Supported<'_>, destinations: usize) -> Option<Unwrapping> {
@@ -250,6 +265,10 @@ fn wrapped(fields: &Fields<'_>) -> Option<Wrapped> {
     let file = fields.get("identity_file").map_or(Ok(None), At::text);
     match (text.ok()?, file.ok()?) {
         (Some(text), None) => Some(Wrapped::Text(text)),
+        (None, Some(path)) if NodeIdentity::is_meant(&path) => {
+            fields.get("identity_file")?.error(SECRET_AS_PATH);
+            None
+        }
         (None, Some(mut path)) => Some(Wrapped::File(std::mem::take(&mut *path))),
         (Some(_), Some(_)) => {
             let at = fields.get("identity_file")?;

@@ -45,7 +45,8 @@ pub(super) fn config(root: &At<'_>, supported: &Supported<'_>) -> Option<Config>
     let keys = fields.get("keys").map(keys).unwrap_or_default();
     let keystore = keystore(root, fields.get("keystore"), supported);
     let destinations = keystore.as_ref().map_or(0, |it| it.destinations().len());
-    let section = fields.get("seal").filter(|at| !at.is_null());
+    // One with nothing in it is a mistake: what is stored would not be sealed.
+    let section = fields.get("seal");
     let seal = section.map(|at| seal(at, supported, destinations));
     Some(Config {
         address,

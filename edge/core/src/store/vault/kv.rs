@@ -17,7 +17,7 @@ use crate::outgoing::{Request, Response};
 use crate::store::{StoreError, Version};
 
 /// The most bytes of a list, and how long it may take: a server that has many keys needs both.
-const LIST_LIMIT: usize = 32 << 20;
+const LIST_LIMIT: usize = 8 << 20;
 const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The most versions that one request destroys: the latest ones. What is older was destroyed when

@@ -33,6 +33,9 @@ pub fn renewal(access: &Access, token: &str) -> Request {
     wire::with_body(wire::with_token(request, token), body)
 }
 
+/// The longest lease that counts, in seconds: a year.
+const LONGEST_LEASE: u64 = 365 * 24 * 60 * 60;
+
 /// The token that a login or a renewal gives.
 pub fn parse(response: &Response) -> Result<Grant, StoreError> {
     if response.status != 200 {
@@ -51,7 +54,7 @@ pub fn parse(response: &Response) -> Result<Grant, StoreError> {
     let renewable = json.get(&["auth", "renewable"]);
     Ok(Grant {
         secret: Zeroizing::new(token.to_owned()),
-        lease: (lease > 0).then(|| Duration::from_secs(lease)),
+        lease: (lease > 0).then(|| Duration::from_secs(lease.min(LONGEST_LEASE))),
         is_renewable: renewable == Some(&Value::Bool(true)),
     })
 }

@@ -27,6 +27,20 @@ fn twenty_calls_at_once_log_in_once() {
 }
 
 #[test]
+fn a_token_may_be_valid_for_ages() {
+    for lease in [1 << 62, u64::MAX] {
+        let (store, fake, server) = store(V2);
+        server.put("a", &["text"]);
+        let auth = format!(
+            r#"{{"auth":{{"client_token":"t","lease_duration":{lease},"renewable":true}}}}"#
+        );
+        server.next([replaced(200, &auth)]);
+        // The token is unknown to the server, which has it replaced.
+        assert_eq!(&**fake.run(store.get(&name("a"))).unwrap(), b"text");
+    }
+}
+
+#[test]
 fn those_who_wait_for_a_login_share_its_failure_and_the_next_one_tries_again() {
     let (store, fake, server) = store(V2);
     server.0.borrow_mut().refuses_logins = true;
