@@ -69,6 +69,9 @@ impl Place {
     }
 }
 
+/// For keys that are not sealed yet.
+const UNSEALED: &str = ", accept_unsealed: on";
+
 fn counts(total: u32, sealed: u32, resealed: u32, unchanged: u32) -> Value {
     json!({"total": total, "sealed": sealed, "resealed": resealed, "unchanged": unchanged, "failed": 0})
 }
@@ -128,15 +131,19 @@ async fn keys_of_kes_are_sealed_where_they_are() {
     copy_vectors(&place.keys());
     let before = place.stored();
     let config = place.files(&section(&node, &recipients, ""));
+    // What is not sealed is not made genuine by it, unless that is wanted.
+    let refused = place.command(&config, &[]).output().unwrap();
+    assert_eq!(errors(&refused).len(), 5);
+    assert_eq!(place.stored(), before, "nothing is written");
     // One that runs meanwhile.
-    let accepting = section(&node, &recipients, ", accept_unsealed: on");
-    let server = start(&place.files(&accepting));
+    let accepting = place.files(&section(&node, &recipients, UNSEALED));
+    let server = start(&accepting);
     serves_vectors(&server).await;
 
-    assert_eq!(place.rewrap(&config, &["--dry-run"]), counts(5, 5, 0, 0));
+    assert_eq!(place.rewrap(&accepting, &["--dry-run"]), counts(5, 5, 0, 0));
     assert_eq!(place.stored(), before, "nothing is written");
 
-    assert_eq!(place.rewrap(&config, &[]), counts(5, 5, 0, 0));
+    assert_eq!(place.rewrap(&accepting, &[]), counts(5, 5, 0, 0));
     let sealed = place.stored();
     assert!(sealed.keys().eq(before.keys()) && sealed.values().all(|value| is_sealed(value)));
     serves_vectors(&server).await;
@@ -212,7 +219,7 @@ fn killed_again_and_again_it_loses_nothing_and_goes_on() {
     let node = identity();
     let place = Place::new();
     let keys = make_keys(&place.keys(), KEYS);
-    let config = place.files(&section(&node, &[&node], ""));
+    let config = place.files(&section(&node, &[&node], UNSEALED));
     let (mut sealed, mut kills) = (0, 0);
     while kills < 10 && sealed < KEYS {
         let mut command = place.command(&config, &[]);
@@ -267,14 +274,15 @@ fn what_can_not_be_sealed_is_named_and_the_rest_is_sealed() {
     let place = Place::new();
     let others = Place::new();
     make_keys(&others.keys(), 2);
-    others.rewrap(&others.files(&section(&stranger, &[&stranger], "")), &[]);
+    let strangers = section(&stranger, &[&stranger], UNSEALED);
+    others.rewrap(&others.files(&strangers), &[]);
     make_keys(&place.keys(), 40);
     let planted = place.keys().join("key-0001");
     fs::copy(others.keys().join("key-0001"), &planted).unwrap();
     fs::write(place.keys().join("damaged"), "no key").unwrap();
     let before = place.stored();
 
-    let config = place.files(&section(&node, &[&node], ""));
+    let config = place.files(&section(&node, &[&node], UNSEALED));
     let ended = place.command(&config, &[]).output().unwrap();
     let mut errors = errors(&ended);
     errors.sort_by_key(|error| error["name"].to_string());
@@ -354,7 +362,7 @@ async fn in_kv2_nothing_is_left_of_what_was_sealed() {
     let (one, two) = (identity(), identity());
     let place = Place::new();
 
-    let seal = store.clone() + &section(&one, &[&one, &two], "");
+    let seal = store.clone() + &section(&one, &[&one, &two], UNSEALED);
     assert_eq!(place.rewrap(&seal, &["--dry-run"]), counts(40, 40, 0, 0));
     for name in &names {
         assert_eq!(version(&bao, name, 2).await, None);
@@ -387,7 +395,7 @@ async fn in_kv1_keys_are_sealed_too_and_an_outage_ends_it() {
     let deks = created(&start(&store), &["k-1", "k-2", "k-3"]).await;
     let node = identity();
     let place = Place::new();
-    let seal = store + &section(&node, &[&node], "");
+    let seal = store + &section(&node, &[&node], UNSEALED);
     assert_eq!(place.rewrap(&seal, &["k-1"]), counts(1, 1, 0, 0));
     assert_eq!(place.rewrap(&seal, &[]), counts(3, 2, 0, 1));
     opens(&start(&seal), &deks).await;

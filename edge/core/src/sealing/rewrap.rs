@@ -37,6 +37,8 @@ pub enum Rewrapped {
 /// Why a value is left as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CannotRewrap {
+    /// It is not sealed, and the configuration does not accept that.
+    NotSealed,
     /// It does not open, or can't be sealed.
     Sealing(SealingError),
     /// It is no key.
@@ -46,6 +48,10 @@ pub enum CannotRewrap {
 impl fmt::Display for CannotRewrap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NotSealed => f.write_str(
+                "it is not sealed, and somebody may have planted it: have `seal.accept_unsealed` on while \
+                 such keys are to be sealed",
+            ),
             Self::Sealing(why) => why.fmt(f),
             Self::NoKey(why) => why.fmt(f),
         }
@@ -80,11 +86,12 @@ impl Rewrapper {
         })
     }
 
-    /// What becomes, at the time `now`, of a value that was found under `name`. One that is not sealed
-    /// is taken for what it is, whatever `accept_unsealed` says.
+    /// What becomes, at the time `now`, of a value that was found under `name`. One that is not sealed is
+    /// taken for genuine only where `accept_unsealed` says so: else the signature of this node would be
+    /// for whoever can write to the key store.
     ///
     /// # Errors
-    /// It does not open, is no key, or can't be sealed.
+    /// It is not sealed and should be, does not open, is no key, or can't be sealed.
     pub fn rewrap(
         &self,
         crypto: &dyn Crypto,
@@ -112,6 +119,9 @@ impl Rewrapper {
             .map_err(|why| CannotRewrap::Sealing(SealingError::Seal(why)))
         };
         if !seal::is_sealed(value) {
+            if !self.configured.accept_unsealed {
+                return Err(CannotRewrap::NotSealed);
+            }
             return seal(value).map(Rewrapped::Sealed);
         }
         let signers = &self.configured.signers;
@@ -207,7 +217,7 @@ mod tests {
             recipients: recipients_of(recipients),
             signers: recipients_of(signers),
             unseal: Unseal::Identity(node.clone()),
-            accept_unsealed: false,
+            accept_unsealed: true,
         };
         at_once(Rewrapper::new(
             settings,
@@ -260,6 +270,15 @@ mod tests {
         // In whatever order, and by whichever signer.
         let other = new(&two, &[&two, &one, &two], &[&two, &one], None).unwrap();
         assert!(resealed(&other, &text, 8).is_none());
+    }
+
+    #[test]
+    fn a_value_that_is_not_sealed_is_sealed_only_where_that_is_accepted() {
+        let one = node(1);
+        let mut rewrapper = new(&one, &[&one], &[&one], None).unwrap();
+        rewrapper.configured.accept_unsealed = false;
+        let refused = rewrapped(&rewrapper, key().as_bytes(), 7).err();
+        assert_eq!(refused, Some(CannotRewrap::NotSealed));
     }
 
     #[test]

@@ -41,9 +41,8 @@ const ATTEMPTS: usize = 5;
 /// unless with --before. Needs no server, and those that run may go on. It can be stopped at any
 /// moment: run it again, and it goes on where it ended.
 ///
-/// Keys that are not sealed are taken for genuine, whatever `seal.accept_unsealed` says: whoever
-/// can write to the key store may have put them there. Once all keys are sealed, --dry-run should
-/// find none that are not.
+/// Keys that are not sealed are sealed only while `seal.accept_unsealed` is on, and are taken for
+/// genuine then: whoever can write to the key store may have put them there.
 #[derive(Args)]
 pub struct Rewrap {
     /// A name, or the beginning of names and `*`
