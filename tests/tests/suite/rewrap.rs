@@ -215,7 +215,7 @@ fn make_keys(folder: &Path, count: usize) -> BTreeMap<String, String> {
 
 #[test]
 fn killed_again_and_again_it_loses_nothing_and_goes_on() {
-    const KEYS: usize = 1000;
+    const KEYS: usize = 2000;
     let node = identity();
     let place = Place::new();
     let keys = make_keys(&place.keys(), KEYS);

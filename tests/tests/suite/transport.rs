@@ -369,10 +369,10 @@ async fn the_signal_to_stop_lets_requests_in_flight_end() {
     assert_eq!(waiting.await.unwrap().status, 200);
     let (code, _, errors) = ended.await.unwrap();
     assert_eq!(code, Some(0), "{errors}");
-    assert!(
-        errors.contains(
-            "stopping: finishing 2 connections (a second signal cuts off what is in flight)"
-        ),
-        "{errors}"
-    );
+    // The two, and one that may have come with the signal.
+    let said = |count| {
+        let line = format!("stopping: finishing {count} connections (a second signal cuts off");
+        errors.contains(&line)
+    };
+    assert!(said(2) || said(3), "{errors}");
 }
