@@ -1,12 +1,7 @@
 //! The section `seal.unseal` where nothing is wrong with it.
 
 use super::*;
-use crate::secret_text::SecretText;
 use crate::store::vault::{Access, Credentials, Jwt, Login, Transit};
-
-fn secret(text: &str) -> SecretText {
-    SecretText::new(text.to_owned().into())
-}
 
 fn config(keystore: &str, unseal: &str) -> Config {
     let rest = MINIMAL.replace("{mem: {}}", keystore);
@@ -49,24 +44,7 @@ const FULL: &str = "    vault:\n      \
 fn the_smallest_vault_has_the_documented_defaults() {
     let config = config("{mem: {}}", SMALLEST);
     let expected = Unwrapping {
-        access: Access {
-            destination: 0,
-            server: Destination {
-                origin: "https://kms:443".into(),
-                authorities: None,
-                certificate: None,
-            },
-            base: String::new(),
-            namespace: None,
-            login: Login {
-                engine: "approle".into(),
-                namespace: None,
-                credentials: Credentials::AppRole {
-                    id: secret("i"),
-                    secret: secret("s"),
-                },
-            },
-        },
+        access: Access::by_role("https://kms:443", "i", "s"),
         transit: Transit {
             engine: "transit".into(),
             key: "k".into(),

@@ -2,12 +2,7 @@
 
 use super::*;
 use crate::outgoing::{ClientCertificate, Destination};
-use crate::secret_text::SecretText;
 use crate::store::vault::{Access, Credentials, EngineVersion, Jwt, Login, Settings, Transit};
-
-fn secret(text: &str) -> SecretText {
-    SecretText::new(text.to_owned().into())
-}
 
 fn vault(yaml: &str) -> Keystore {
     let rest = MINIMAL.replace("keystore: {mem: {}}\n", "");
@@ -17,24 +12,7 @@ fn vault(yaml: &str) -> Keystore {
 }
 
 fn access() -> Access {
-    Access {
-        destination: 0,
-        server: Destination {
-            origin: "https://vault:443".into(),
-            authorities: None,
-            certificate: None,
-        },
-        base: String::new(),
-        namespace: None,
-        login: Login {
-            engine: "approle".into(),
-            namespace: None,
-            credentials: Credentials::AppRole {
-                id: secret("i"),
-                secret: secret("s"),
-            },
-        },
-    }
+    Access::by_role("https://vault:443", "i", "s")
 }
 
 fn smallest() -> Settings {

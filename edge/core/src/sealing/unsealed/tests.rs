@@ -4,10 +4,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::*;
-use crate::outgoing::{Destination, Request};
-use crate::secret_text::SecretText;
+use crate::outgoing::Request;
 use crate::store::remote::fake::{Fake, Reply, within};
-use crate::store::vault::{Access, Credentials, Jwt, Login, Transit};
+use crate::store::vault::{Access, Credentials, Jwt, Transit};
 
 const LOGIN: &str = "PUT /v1/auth/approle/login";
 const DECRYPT: &str = "POST /v1/transit/decrypt/k";
@@ -18,25 +17,10 @@ fn node() -> NodeIdentity {
 }
 
 fn unwrapping() -> Unwrapping {
-    let secret = |text: &str| SecretText::new(text.to_owned().into());
     Unwrapping {
         access: Access {
             destination: 1,
-            server: Destination {
-                origin: "https://kms:8200".into(),
-                authorities: None,
-                certificate: None,
-            },
-            base: String::new(),
-            namespace: None,
-            login: Login {
-                engine: "approle".into(),
-                namespace: None,
-                credentials: Credentials::AppRole {
-                    id: secret("i"),
-                    secret: secret("s"),
-                },
-            },
+            ..Access::by_role("https://kms:8200", "i", "s")
         },
         transit: Transit {
             engine: "transit".into(),

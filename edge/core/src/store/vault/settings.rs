@@ -107,3 +107,29 @@ pub enum Jwt {
     /// Path of a file with it, which is read at each login: Kubernetes replaces it.
     File(String),
 }
+
+#[cfg(test)]
+impl Access {
+    /// A server with this origin, with an AppRole of these two, and all else as it is by default.
+    pub fn by_role(origin: &str, id: &str, secret: &str) -> Self {
+        let text = |text: &str| SecretText::new(text.to_owned().into());
+        Self {
+            destination: 0,
+            server: Destination {
+                origin: origin.to_owned(),
+                authorities: None,
+                certificate: None,
+            },
+            base: String::new(),
+            namespace: None,
+            login: Login {
+                engine: "approle".to_owned(),
+                namespace: None,
+                credentials: Credentials::AppRole {
+                    id: text(id),
+                    secret: text(secret),
+                },
+            },
+        }
+    }
+}

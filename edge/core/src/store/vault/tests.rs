@@ -4,41 +4,19 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::*;
-use crate::outgoing::{Destination, Response};
-use crate::secret_text::SecretText;
+use crate::outgoing::Response;
 
 mod driver;
 mod logins;
 mod outages;
 mod server;
 
-fn secret(text: &str) -> SecretText {
-    SecretText::new(text.to_owned().into())
-}
-
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
 fn access() -> Access {
-    Access {
-        destination: 0,
-        server: Destination {
-            origin: "https://vault:8200".into(),
-            authorities: None,
-            certificate: None,
-        },
-        base: String::new(),
-        namespace: None,
-        login: Login {
-            engine: "approle".into(),
-            namespace: None,
-            credentials: Credentials::AppRole {
-                id: secret("role-1"),
-                secret: secret("secret-1"),
-            },
-        },
-    }
+    Access::by_role("https://vault:8200", "role-1", "secret-1")
 }
 
 fn settings(version: EngineVersion) -> Settings {
