@@ -14,8 +14,8 @@ use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::guest::Machine;
 use crate::guest::types::{Failure, Operation, Outcome, StoreOperation};
+use crate::guest::{Machine, outgoing};
 use crate::outside::Outside;
 use crate::pool::{Address, Pool};
 use flights::Flights;
@@ -93,7 +93,7 @@ impl Operations {
             }),
             Operation::ReadFile(path) => {
                 let outside = self.outside.clone();
-                blocking(pool, address, move |_| outside.read(&path));
+                blocking(pool, address, move |_| outgoing::read(outside.read(&path)));
             }
             Operation::Sleep(nanos) => {
                 // Now, and not when the task has its turn.
@@ -120,7 +120,9 @@ impl Operations {
             }
             Operation::Fetch(request) => {
                 let outside = self.outside.clone();
-                let fetch = async move { outside.fetch(request).await };
+                let fetch = async move {
+                    outgoing::fetched(outside.fetch(outgoing::request(request)).await)
+                };
                 return Some(task(pool, address, fetch));
             }
         }

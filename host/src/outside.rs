@@ -2,25 +2,25 @@
 //! names.
 
 use std::error::Error;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fmt, io};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::header::{HeaderName, HeaderValue, USER_AGENT};
-use hyper::{Request, Response};
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::header::{HeaderValue, USER_AGENT};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
+use sealedge_core::config::File;
+use sealedge_core::outgoing::{self, ClientCertificate, Destination, Fault, Response};
 use zeroize::Zeroizing;
 
-use crate::guest::types::{self, Answer, Destination, Failure, File, Outcome, Outgoing};
 use crate::{file, pem};
 
 /// How long it may take to connect.
@@ -67,44 +67,40 @@ impl Outside {
     ///
     /// # Errors
     /// A file of TLS can't be used.
-    pub fn new(named: &types::Outside) -> Result<Self, OutsideError> {
-        let servers = named.destinations.iter().map(Server::new);
+    pub fn new(destinations: &[Destination], files: Vec<File>) -> Result<Self, OutsideError> {
+        let servers = destinations.iter().map(Server::new);
         Ok(Self {
             servers: servers.collect::<Result<_, _>>()?,
-            files: named.files.clone(),
+            files,
         })
     }
 
     /// Sends a request, once, and waits for all of its answer.
-    pub async fn fetch(&self, request: Outgoing) -> Outcome {
-        let server = self.servers.get(request.destination as usize);
-        let Some(server) = server else {
-            return unreachable("there is no such server");
-        };
-        let (limit, timeout) = (request.limit as usize, request.timeout);
-        let answer = async {
-            match server.send(request).await {
-                Ok(response) => received(response, limit).await,
-                Err(why) => unreachable(&why),
-            }
-        };
-        tokio::time::timeout(Duration::from_nanos(timeout), answer)
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn fetch(&self, request: outgoing::Request) -> Result<Response, Fault> {
+        let server = self.servers.get(request.destination);
+        let server = server.ok_or_else(|| unreachable("there is no such server"))?;
+        let (limit, timeout) = (request.limit, request.timeout);
+        let answer = async { received(server.send(request).await?, limit).await };
+        tokio::time::timeout(timeout, answer)
             .await
-            .unwrap_or(Outcome::Failed(Failure::TimedOut))
+            .unwrap_or(Err(Fault::TimedOut))
     }
 
     /// Reads a file, which blocks.
-    pub fn read(&self, path: &str) -> Outcome {
+    ///
+    /// # Errors
+    /// Why it can't be read.
+    pub fn read(&self, path: &str) -> Result<Zeroizing<Vec<u8>>, String> {
         let named = self.files.iter().find(|known| known.path == path);
         let content = match named {
             Some(file) if file.is_private => file::read_private(Path::new(path)),
             Some(_) => file::read(Path::new(path)),
-            None => Err(io::Error::other("the configuration does not name it")),
+            None => return Err("the configuration does not name it".to_owned()),
         };
-        match content.map_err(|reason| reason.to_string()) {
-            Ok(mut content) => Outcome::Value(std::mem::take(&mut *content)),
-            Err(why) => Outcome::Failed(Failure::Failed(why)),
-        }
+        content.map_err(|reason| reason.to_string())
     }
 }
 
@@ -133,30 +129,21 @@ impl Server {
         Ok(Self { origin, client })
     }
 
-    async fn send(&self, request: Outgoing) -> Result<Response<hyper::body::Incoming>, String> {
-        let Outgoing {
-            method,
-            path,
-            headers,
-            body,
-            ..
-        } = request;
+    async fn send(&self, asked: outgoing::Request) -> Result<hyper::Response<Incoming>, Fault> {
         let agent = HeaderValue::from_static(concat!("sealedge/", env!("CARGO_PKG_VERSION")));
         let mut request = Request::builder()
-            .method(method.as_str())
-            .uri(format!("{}{path}", self.origin))
+            .method(&*asked.method)
+            .uri(format!("{}{}", self.origin, asked.path))
             .header(USER_AGENT, agent);
-        for (name, value) in headers {
-            let value = Zeroizing::new(value);
-            let name = HeaderName::try_from(name).map_err(|reason| reason.to_string())?;
-            let mut value = HeaderValue::from_str(&value).map_err(|reason| reason.to_string())?;
+        for (name, value) in asked.headers {
+            let mut value = HeaderValue::from_str(&value).map_err(unreachable)?;
             value.set_sensitive(true);
-            request = request.header(name, value);
+            request = request.header(&*name, value);
         }
-        let body = Full::new(Bytes::from_owner(Zeroizing::new(body)));
-        let request = request.body(body).map_err(|reason| reason.to_string())?;
+        let body = Full::new(Bytes::from_owner(asked.body));
+        let request = request.body(body).map_err(unreachable)?;
         let sent = self.client.request(request).await;
-        sent.map_err(|reason| causes(&reason))
+        sent.map_err(|reason| unreachable(causes(&reason)))
     }
 }
 
@@ -176,21 +163,19 @@ fn tls(destination: &Destination) -> Result<ClientConfig, String> {
         .with_protocol_versions(rustls::DEFAULT_VERSIONS)
         .map_err(|reason| reason.to_string())?
         .with_root_certificates(roots);
-    let (Some(certificate), Some(key)) = (&destination.certificate, &destination.key) else {
+    let Some(ClientCertificate { certificate, key }) = &destination.certificate else {
         return Ok(config.with_no_client_auth());
     };
     let in_file = |path: &str, reason: &dyn fmt::Display| format!("{path}: {reason}");
     let chain = pem::certificates(Path::new(certificate))
         .map_err(|reason| in_file(certificate, &reason))?;
-    let pem = file::read(Path::new(key)).map_err(|reason| in_file(key, &reason))?;
-    let private = PrivateKeyDer::from_pem_slice(&pem)
-        .map_err(|_| in_file(key, &"no private key in it (PEM is expected)"))?;
+    let private = pem::private_key(Path::new(key), None).map_err(|reason| in_file(key, &reason))?;
     config
         .with_client_auth_cert(chain, private)
         .map_err(|reason| in_file(key, &reason))
 }
 
-async fn received(response: Response<hyper::body::Incoming>, limit: usize) -> Outcome {
+async fn received(response: hyper::Response<Incoming>, limit: usize) -> Result<Response, Fault> {
     let (head, body) = response.into_parts();
     let headers = head.headers.iter().filter_map(|(name, value)| {
         let value = value.to_str().ok()?;
@@ -198,18 +183,21 @@ async fn received(response: Response<hyper::body::Incoming>, limit: usize) -> Ou
     });
     let headers = headers.collect();
     match Limited::new(body, limit).collect().await {
-        Ok(body) => Outcome::Answer(Answer {
+        Ok(body) => Ok(Response {
             status: head.status.as_u16(),
             headers,
-            body: body.to_bytes().to_vec(),
+            body: body.to_bytes().to_vec().into(),
         }),
-        Err(error) if error.is::<LengthLimitError>() => Outcome::Failed(Failure::TooLarge),
-        Err(error) => unreachable(&format!("the answer broke off: {}", causes(&*error))),
+        Err(error) if error.is::<LengthLimitError>() => Err(Fault::TooLarge),
+        Err(error) => {
+            let why = format!("the answer broke off: {}", causes(&*error));
+            Err(unreachable(why))
+        }
     }
 }
 
-fn unreachable(why: &str) -> Outcome {
-    Outcome::Failed(Failure::Unreachable(why.to_owned()))
+fn unreachable(why: impl fmt::Display) -> Fault {
+    Fault::Unreachable(why.to_string())
 }
 
 /// What the libraries say, from the outermost to the cause: each names only its own part.

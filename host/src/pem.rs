@@ -1,13 +1,13 @@
-//! Certificates in PEM files (RFC 7468).
+//! Certificates and private keys in PEM files (RFC 7468).
 
 use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
 
 use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::file;
+use crate::{file, private_key};
 
 /// All certificates of a PEM file, of which there must be one.
 ///
@@ -57,4 +57,27 @@ pub fn authority_files(path: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> = paths.filter(|path| path.is_file()).collect();
     files.sort_unstable();
     Ok(files)
+}
+
+/// The private key of a PEM file, which may be under a password.
+///
+/// # Errors
+/// What is wrong with the file, or that it needs another password.
+pub fn private_key(path: &Path, password: Option<&str>) -> Result<PrivateKeyDer<'static>, String> {
+    let pem = file::read(path).map_err(|reason| reason.to_string())?;
+    if private_key::is_encrypted_unsafely(&pem) {
+        return Err(
+            "it is encrypted in OpenSSL's old way, which is not safe: convert it by \
+                    `openssl pkcs8 -topk8 -in OLD -out NEW`"
+                .to_owned(),
+        );
+    }
+    let read = if private_key::is_encrypted(&pem) {
+        let password = password.ok_or("it is encrypted: set tls.password")?;
+        let plain = private_key::decrypt(&pem, password).map_err(|reason| reason.to_string())?;
+        PrivateKeyDer::from_pem_slice(plain.as_bytes())
+    } else {
+        PrivateKeyDer::from_pem_slice(&pem)
+    };
+    read.map_err(|_| "no private key in it (PEM is expected)".to_owned())
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
 use sealedge_core::config::Config;
-use sealedge_core::outgoing::{Destination, Fault, Request, Response};
+use sealedge_core::outgoing::{Fault, Request, Response};
 use sealedge_core::platform;
 use sealedge_core::time::Time;
 use zeroize::Zeroizing;
 
-use crate::guest::{types, wall_clock};
+use crate::guest::wall_clock;
 use crate::outside::{Outside, OutsideError};
 
 /// This machine, and what a configuration names outside of it. A runtime of tokio must be around it.
@@ -25,19 +25,9 @@ impl World {
     /// # Errors
     /// A file of TLS can't be used.
     pub fn new(config: &Config) -> Result<Self, OutsideError> {
-        let destinations = config.destinations().into_iter();
-        let files = config.files().into_iter();
-        let named = types::Outside {
-            destinations: destinations.map(destination).collect(),
-            files: files
-                .map(|file| types::File {
-                    path: file.path,
-                    is_private: file.is_private,
-                })
-                .collect(),
-        };
+        let outside = Outside::new(&config.destinations(), config.files())?;
         Ok(Self {
-            outside: Rc::new(Outside::new(&named)?),
+            outside: Rc::new(outside),
         })
     }
 }
@@ -60,62 +50,14 @@ impl platform::World for World {
     }
 
     async fn fetch(&self, request: Request) -> Result<Response, Fault> {
-        match self.outside.fetch(outgoing(request)).await {
-            types::Outcome::Answer(answer) => Ok(Response {
-                status: answer.status,
-                headers: answer.headers,
-                body: Zeroizing::new(answer.body),
-            }),
-            types::Outcome::Failed(failure) => Err(match failure {
-                types::Failure::TimedOut => Fault::TimedOut,
-                types::Failure::TooLarge => Fault::TooLarge,
-                types::Failure::Unreachable(why) => Fault::Unreachable(why),
-                _ => unexpected(),
-            }),
-            _ => Err(unexpected()),
-        }
+        self.outside.fetch(request).await
     }
 
     /// Blocks: nothing else goes on meanwhile.
     async fn file(&self, path: &str) -> Result<Zeroizing<Vec<u8>>, String> {
-        match self.outside.read(path) {
-            types::Outcome::Value(content) => Ok(Zeroizing::new(content)),
-            types::Outcome::Failed(types::Failure::Failed(why)) => Err(why),
-            _ => Err(unexpected().to_string()),
-        }
+        self.outside.read(path)
     }
 
     /// Says nothing: there is no log, and what keeps a command from its end is in the error of that.
     fn error(&self, _: &str) {}
-}
-
-fn unexpected() -> Fault {
-    Fault::Unreachable("the outcome is none of such an operation".to_owned())
-}
-
-fn destination(there: Destination) -> types::Destination {
-    let files = there.certificate.map(|it| (it.certificate, it.key));
-    let (certificate, key) = files.unzip();
-    types::Destination {
-        origin: there.origin,
-        authorities: there.authorities,
-        certificate,
-        key,
-    }
-}
-
-fn outgoing(mut request: Request) -> types::Outgoing {
-    let timeout = u64::try_from(request.timeout.as_nanos());
-    let headers = request.headers.into_iter();
-    types::Outgoing {
-        destination: u32::try_from(request.destination).unwrap_or(u32::MAX),
-        method: request.method.to_owned(),
-        path: request.path,
-        headers: headers
-            .map(|(name, mut value)| (name.to_owned(), std::mem::take(&mut *value)))
-            .collect(),
-        body: std::mem::take(&mut *request.body),
-        limit: u32::try_from(request.limit).unwrap_or(u32::MAX),
-        timeout: timeout.unwrap_or(u64::MAX),
-    }
 }

@@ -259,12 +259,12 @@ macro_rules! translations {
             let timeout = u64::try_from(request.timeout.as_nanos());
             types::Outgoing {
                 destination: u32::try_from(request.destination).unwrap_or(u32::MAX),
-                method: request.method.to_owned(),
+                method: request.method.into_owned(),
                 path: request.path,
                 headers: request
                     .headers
                     .into_iter()
-                    .map(|(name, mut value)| (name.to_owned(), ::std::mem::take(&mut *value)))
+                    .map(|(name, mut value)| (name.into_owned(), ::std::mem::take(&mut *value)))
                     .collect(),
                 body: ::std::mem::take(&mut *request.body),
                 limit: u32::try_from(request.limit).unwrap_or(u32::MAX),

@@ -3,6 +3,7 @@
 //! The service can't reach a host of its own choice. The configuration names [`Destination`]s, the
 //! platform knows how to get there, and a request says only to which of them it goes.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -36,11 +37,11 @@ pub struct Request {
     /// The place of the server among the configured destinations.
     pub destination: usize,
     /// The HTTP method in capitals.
-    pub method: &'static str,
+    pub method: Cow<'static, str>,
     /// The path with its query, percent-encoded.
     pub path: String,
     /// Header fields, their names in lower case.
-    pub headers: Vec<(&'static str, Zeroizing<String>)>,
+    pub headers: Vec<(Cow<'static, str>, Zeroizing<String>)>,
     /// The body; empty if there is none.
     pub body: Zeroizing<Vec<u8>>,
     /// The most bytes that the answer's body may have.

@@ -10,6 +10,7 @@ mod log;
 mod machine;
 #[cfg(feature = "native")]
 pub mod native;
+pub mod outgoing;
 
 use std::fmt;
 use std::io::Write;

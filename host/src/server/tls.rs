@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -17,7 +16,7 @@ use rustls::{
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::guest::types::Tls;
-use crate::{file, pem, private_key};
+use crate::pem;
 
 /// The server's private key and its certificate chain.
 pub struct ServerCertificate {
@@ -67,7 +66,7 @@ impl ServerCertificate {
         };
         let chain = pem::certificates(Path::new(&tls.certificate))
             .map_err(|reason| failed("tls.cert", &tls.certificate, &reason))?;
-        let key = private_key(Path::new(&tls.key), tls.password.as_deref())
+        let key = pem::private_key(Path::new(&tls.key), tls.password.as_deref())
             .map_err(|reason| failed("tls.key", &tls.key, &reason))?;
         Ok(Self { chain, key })
     }
@@ -92,26 +91,6 @@ impl ServerCertificate {
             (false, false) => None,
         }
     }
-}
-
-/// The private key of a PEM file, which may be under a password.
-fn private_key(path: &Path, password: Option<&str>) -> Result<PrivateKeyDer<'static>, String> {
-    let pem = file::read(path).map_err(|reason| reason.to_string())?;
-    if private_key::is_encrypted_unsafely(&pem) {
-        return Err(
-            "it is encrypted in OpenSSL's old way, which is not safe: convert it by \
-                    `openssl pkcs8 -topk8 -in OLD -out NEW`"
-                .to_owned(),
-        );
-    }
-    let read = if private_key::is_encrypted(&pem) {
-        let password = password.ok_or("it is encrypted: set tls.password")?;
-        let plain = private_key::decrypt(&pem, password).map_err(|reason| reason.to_string())?;
-        PrivateKeyDer::from_pem_slice(plain.as_bytes())
-    } else {
-        PrivateKeyDer::from_pem_slice(&pem)
-    };
-    read.map_err(|_| "no private key in it (PEM is expected)".to_owned())
 }
 
 /// What is asked of clients' certificates.

@@ -245,7 +245,7 @@ fn a_store_that_answers_is_no_outage_whatever_it_says() {
     ] {
         let stage = Stage::new();
         assert_eq!(stage.status(GENERATE), 200);
-        stage.fake.serve(move |request| match request.method {
+        stage.fake.serve(move |request| match &*request.method {
             "GET" => Reply::json(status, body),
             _ => Reply::json(200, r#"{"auth":{"client_token":"t","lease_duration":0}}"#),
         });

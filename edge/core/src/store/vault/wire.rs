@@ -34,9 +34,9 @@ pub fn encoded(path: &str) -> String {
 pub fn plain(access: &Access, method: &'static str, path: &str) -> Request {
     Request {
         destination: access.destination,
-        method,
+        method: method.into(),
         path: format!("{}/v1/{path}", access.base),
-        headers: vec![("x-vault-request", Zeroizing::new("true".into()))],
+        headers: vec![("x-vault-request".into(), Zeroizing::new("true".into()))],
         body: Zeroizing::default(),
         limit: VALUE_LIMIT,
         timeout: TIMEOUT,
@@ -53,7 +53,9 @@ pub fn request(access: &Access, method: &'static str, path: &str, token: &str) -
 pub fn within(mut request: Request, namespace: Option<&str>) -> Request {
     if let Some(namespace) = namespace {
         let namespace = Zeroizing::new(namespace.to_owned());
-        request.headers.push(("x-vault-namespace", namespace));
+        request
+            .headers
+            .push(("x-vault-namespace".into(), namespace));
     }
     request
 }
@@ -61,14 +63,14 @@ pub fn within(mut request: Request, namespace: Option<&str>) -> Request {
 /// The request, with a token.
 pub fn with_token(mut request: Request, token: &str) -> Request {
     let token = Zeroizing::new(token.to_owned());
-    request.headers.push(("x-vault-token", token));
+    request.headers.push(("x-vault-token".into(), token));
     request
 }
 
 /// The request, with a body of JSON.
 pub fn with_body(mut request: Request, json: Zeroizing<Vec<u8>>) -> Request {
     let json_type = Zeroizing::new("application/json".to_owned());
-    request.headers.push(("content-type", json_type));
+    request.headers.push(("content-type".into(), json_type));
     request.body = json;
     request
 }

@@ -76,7 +76,7 @@ fn an_outage_is_what_it_is_and_nothing_else() {
     ];
     for (reply, expected) in cases {
         let (store, fake, _) = logged_in();
-        fake.serve(move |request| match request.method {
+        fake.serve(move |request| match &*request.method {
             "GET" => reply(),
             _ => Reply::json(200, r#"{"auth":{"client_token":"t","lease_duration":0}}"#),
         });

@@ -115,7 +115,7 @@ impl State {
             return self.grant(&token);
         }
         let parts: Vec<&str> = path.split('/').collect();
-        match (request.method, parts.as_slice()) {
+        match (&*request.method, parts.as_slice()) {
             ("GET", ["kv", "data", name]) => self.read(name),
             ("PUT", ["kv", "data", name]) => self.write(name, &body),
             ("PUT", ["kv", "destroy", name]) => {
