@@ -45,6 +45,8 @@ mod proxy;
 mod reload;
 #[path = "suite/reload_tls.rs"]
 mod reload_tls;
+#[path = "suite/replaces.rs"]
+mod replaces;
 #[path = "suite/requests.rs"]
 mod requests;
 #[path = "suite/rewrap.rs"]

@@ -20,10 +20,10 @@ use super::sealing::{identity, section};
 use super::stores::{keystore, program};
 
 /// Files below a folder: `config.yml`, and `keys` where the key store is made of files.
-struct Place(tempfile::TempDir);
+pub struct Place(tempfile::TempDir);
 
 impl Place {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
@@ -37,7 +37,7 @@ impl Place {
     }
 
     /// Writes this configuration: the command that seals by it.
-    fn command(&self, config: &str, arguments: &[&str]) -> Command {
+    pub fn command(&self, config: &str, arguments: &[&str]) -> Command {
         Server::command(Path::new(crate::SEALEDGE), self.0.path(), "", config);
         let mut command = Command::new(crate::SEALEDGE);
         command
@@ -76,7 +76,7 @@ fn counts(total: u32, sealed: u32, resealed: u32, unchanged: u32) -> Value {
     json!({"total": total, "sealed": sealed, "resealed": resealed, "unchanged": unchanged, "failed": 0})
 }
 
-fn start(config: &str) -> Server {
+pub fn start(config: &str) -> Server {
     Server::start(Path::new(crate::SEALEDGE), "", config)
 }
 
@@ -101,7 +101,7 @@ async fn call(server: &Server, path: &str, body: Value) -> (u16, Value) {
 }
 
 /// Creates keys: a DEK of each, by name.
-async fn created(server: &Server, names: &[&str]) -> BTreeMap<String, Value> {
+pub async fn created(server: &Server, names: &[&str]) -> BTreeMap<String, Value> {
     let mut client = Client::admin(&server.address).await;
     let mut deks = BTreeMap::new();
     for name in names {
@@ -115,7 +115,7 @@ async fn created(server: &Server, names: &[&str]) -> BTreeMap<String, Value> {
 }
 
 /// Those DEKs open still.
-async fn opens(server: &Server, deks: &BTreeMap<String, Value>) {
+pub async fn opens(server: &Server, deks: &BTreeMap<String, Value>) {
     for (name, dek) in deks {
         let body = json!({"ciphertext": dek["ciphertext"]});
         let opened = call(server, &format!("/v1/key/decrypt/{name}"), body).await;

@@ -8,6 +8,7 @@ use sealedge_tests::openbao::{self, OpenBao};
 use sealedge_tests::server::Server;
 use serde_json::{Value, json};
 
+use super::replaces;
 use super::sealing::{identity, section};
 
 /// How many keys are listed: three pages of the protocol.
@@ -23,47 +24,83 @@ path "transit/encrypt/my-key" { capabilities = ["update"] }
 path "transit/decrypt/my-key" { capabilities = ["update"] }
 "#;
 
+/// What a store promises, as the README's table has it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Promise {
+    /// Of racing creates one succeeds, and no replace undoes what others do.
+    All,
+    /// The same, but for a name that is deleted and created anew while its value is replaced.
+    ButAnew,
+    /// Each of racing creates may succeed, and what is deleted while it is replaced may come back.
+    Little,
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn memory() {
-    conforms("mem: {}", true).await;
+    conforms("mem: {}", Promise::All).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files() {
-    conforms("fs: {path: '{folder}/keys'}", true).await;
+    conforms("fs: {path: '{folder}/keys'}", Promise::All).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sealed_files() {
-    conforms_sealed("fs: {path: '{folder}/keys'}", true).await;
+    let home = tempfile::tempdir().unwrap();
+    let keystore = format!("fs: {{path: '{}/keys'}}", home.path().display());
+    conforms_sealed(&keystore, Promise::All).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sealed_vault_kv1() {
+    in_openbao_sealed("engine: kv, version: v1", Promise::Little).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sealed_vault_kv2() {
-    let Some(program) = program() else { return };
-    let bao = OpenBao::start(&program).await;
     let settings = "engine: kv2, version: v2, transit: {key: my-key}";
-    conforms_sealed(&keystore(&bao, settings).await, true).await;
+    let Some(bao) = in_openbao_sealed(settings, Promise::ButAnew).await else {
+        return;
+    };
+    // Nothing is left of what was replaced.
+    for name in replaces::NAMES.map(|at| format!("moved-{at}")) {
+        let (_, answer) = bao
+            .call("GET", &format!("kv2/metadata/{name}"), &Value::Null)
+            .await;
+        let versions = answer["data"]["versions"].as_object().unwrap();
+        let latest = answer["data"]["current_version"].to_string();
+        assert!(versions.len() > 1, "{answer}");
+        for (number, version) in versions {
+            assert_eq!(version["destroyed"], *number != latest, "{answer}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn vault_kv1() {
-    in_openbao("engine: kv, version: v1", false).await;
+    in_openbao("engine: kv, version: v1", Promise::Little).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn vault_kv2() {
-    in_openbao("engine: kv2, version: v2, prefix: some/where", true).await;
+    in_openbao(
+        "engine: kv2, version: v2, prefix: some/where",
+        Promise::ButAnew,
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn vault_kv1_with_transit() {
-    in_openbao("engine: kv, version: v1, transit: {key: my-key}", false).await;
+    let settings = "engine: kv, version: v1, transit: {key: my-key}";
+    in_openbao(settings, Promise::Little).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn vault_kv2_with_transit() {
-    in_openbao("engine: kv2, version: v2, transit: {key: my-key}", true).await;
+    let settings = "engine: kv2, version: v2, transit: {key: my-key}";
+    in_openbao(settings, Promise::ButAnew).await;
 }
 
 /// OpenBao, if it can be had.
@@ -80,25 +117,33 @@ pub async fn keystore(bao: &OpenBao, settings: &str) -> String {
     )
 }
 
-async fn in_openbao(settings: &str, is_atomic: bool) {
+async fn in_openbao(settings: &str, promise: Promise) {
     let Some(program) = program() else { return };
     let bao = OpenBao::start(&program).await;
-    conforms(&keystore(&bao, settings).await, is_atomic).await;
+    conforms(&keystore(&bao, settings).await, promise).await;
 }
 
-/// What every store does. `is_atomic`: of racing creates exactly one succeeds.
-async fn conforms(keystore: &str, is_atomic: bool) {
-    conforms_under(&for_admin(keystore), is_atomic).await;
+/// That OpenBao as it was left.
+async fn in_openbao_sealed(settings: &str, promise: Promise) -> Option<OpenBao> {
+    let bao = OpenBao::start(&program()?).await;
+    conforms_sealed(&keystore(&bao, settings).await, promise).await;
+    Some(bao)
 }
 
-/// The same with a sealed store.
-async fn conforms_sealed(keystore: &str, is_atomic: bool) {
+/// What every store does.
+async fn conforms(keystore: &str, promise: Promise) {
+    conforms_under(&for_admin(keystore), promise).await;
+}
+
+/// The same with a sealed store, and what it does while values are replaced.
+async fn conforms_sealed(keystore: &str, promise: Promise) {
     let (node, other) = (identity(), identity());
-    let seal = section(&node, &[&node, &other], "");
-    conforms_under(&(for_admin(keystore) + &seal), is_atomic).await;
+    let of = |it| for_admin(keystore) + &section(it, &[&node, &other], "");
+    conforms_under(&of(&node), promise).await;
+    replaces::conforms(&[of(&node), of(&other)], promise).await;
 }
 
-async fn conforms_under(config: &str, is_atomic: bool) {
+async fn conforms_under(config: &str, promise: Promise) {
     let server = Server::start(Path::new(crate::SEALEDGE), "", config);
     let mut client = Client::admin(&server.address).await;
     assert_eq!(
@@ -106,7 +151,7 @@ async fn conforms_under(config: &str, is_atomic: bool) {
         200
     );
     one_key(&mut client).await;
-    race(&server, is_atomic).await;
+    race(&server, promise != Promise::Little).await;
     many_keys(&server, &mut client).await;
     assert!(!server.errors().contains(" error: "), "{}", server.errors());
 }
@@ -154,7 +199,7 @@ async fn one_key(client: &mut Client) {
         .await;
 }
 
-/// Twenty clients create the same key at once.
+/// Twenty clients create the same key at once. `is_atomic`: exactly one succeeds.
 async fn race(server: &Server, is_atomic: bool) {
     let mut clients = Vec::new();
     for _ in 0..20 {
