@@ -57,8 +57,8 @@ pub trait Rewrite: Store {
         version: &Version,
     ) -> impl Future<Output = Result<(), StoreError>>;
 
-    /// Leaves nothing of values older than the one that has this version: there are such only where a
-    /// replace was interrupted.
+    /// Leaves nothing of values older than the one that has this version, else [`StoreError::Changed`] or
+    /// [`StoreError::NotFound`] as a replace: there are such only where a replace was interrupted.
     fn tidy(&self, name: &Name, version: &Version) -> impl Future<Output = Result<(), StoreError>>;
 }
 

@@ -1,7 +1,7 @@
 //! What every store does while its values are replaced by several commands at once: a part of the suite for
 //! every key store (`stores.rs`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sealedge_tests::client::Client;
+use sealedge_tests::openbao::OpenBao;
 use sealedge_tests::server::Server;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::rewrap::{Place, created, opens, start};
+use super::rewrap::{Place, created, dek, opens, start};
 use super::stores::Promise;
 
 /// The keys that are replaced are `moved-0` and so on.
@@ -21,6 +22,15 @@ pub const NAMES: Range<usize> = 0..30;
 
 /// How many commands run at a time.
 const COMMANDS: usize = 4;
+
+/// Root's look at one version of a key in KV v2: its text.
+pub async fn version(bao: &OpenBao, name: &str, number: u64) -> Option<String> {
+    let path = format!("kv2/data/{name}?version={number}");
+    let (status, answer) = bao.call("GET", &path, &Value::Null).await;
+    let text = answer["data"]["data"][name].as_str();
+    assert_eq!(text.is_some(), status == 200, "{status} {answer}");
+    text.map(ToOwned::to_owned)
+}
 
 /// Two nodes serve the keys, by these configurations, and both seal them again.
 pub async fn conforms(configs: &[String; 2], promise: Promise) {
@@ -78,7 +88,7 @@ async fn against_delete(configs: &[String; 2], promise: Promise) {
     let servers = configs.each_ref().map(|config| start(config));
     let names = NAMES.map(|at| format!("gone-{at}")).collect::<Vec<_>>();
     let all: Vec<_> = names.iter().map(String::as_str).collect();
-    created(&servers[0], &all).await;
+    let deleted = created(&servers[0], &all).await;
     let is_over = Arc::new(AtomicBool::new(false));
     let replaced = Arc::new(AtomicUsize::new(0));
     let mut commands = JoinSet::new();
@@ -96,16 +106,22 @@ async fn against_delete(configs: &[String; 2], promise: Promise) {
             }
         });
     }
-    let mut anew = BTreeMap::new();
+    let (mut anew, mut deks) = (BTreeSet::new(), BTreeMap::new());
     for (at, name) in names.iter().enumerate() {
         tokio::time::sleep(Duration::from_millis(fastrand::u64(0..40))).await;
         let server = &servers[at % 2];
         let mut client = Client::admin(&server.address).await;
         let path = format!("/v1/key/delete/{name}");
-        let deleted = client.call("DELETE", &path, Value::Null).await;
-        assert_eq!(deleted.status, 200, "{deleted:?}");
-        if promise == Promise::All && at % 2 == 0 {
-            anew.extend(created(server, &[name]).await);
+        let answer = client.call("DELETE", &path, Value::Null).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        if at % 2 == 0 {
+            anew.insert(name.clone());
+            let path = format!("/v1/key/create/{name}");
+            let answer = client.call("PUT", &path, Value::Null).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+        if at % 2 == 0 && promise == Promise::All {
+            deks.insert(name.clone(), dek(server, name).await);
         }
     }
     is_over.store(true, Ordering::Relaxed);
@@ -114,10 +130,16 @@ async fn against_delete(configs: &[String; 2], promise: Promise) {
     }
     assert!(replaced.load(Ordering::Relaxed) > 0, "nothing was replaced");
     let fresh = start(&configs[0]);
-    opens(&fresh, &anew).await;
+    opens(&fresh, &deks).await;
     let mut client = Client::admin(&fresh.address).await;
+    for name in &anew {
+        let body = json!({"ciphertext": deleted[name]["ciphertext"]});
+        let path = format!("/v1/key/decrypt/{name}");
+        let opened = client.call("PUT", &path, body).await;
+        assert_eq!(opened.status, 400, "{name} is the deleted key: {opened:?}");
+    }
     let listed = client.call("GET", "/v1/key/list/gone-*", Value::Null).await;
     let listed: Vec<String> =
         serde_json::from_value(listed.json()["names"].clone()).unwrap_or_default();
-    assert!(listed.iter().eq(anew.keys()), "{listed:?}");
+    assert!(listed.iter().eq(anew.iter()), "{listed:?}");
 }

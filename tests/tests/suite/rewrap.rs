@@ -16,8 +16,9 @@ use sealedge_tests::server::Server;
 use serde_json::{Value, json};
 
 use super::processes::{copy_vectors, serves_vectors};
+use super::replaces::version;
 use super::sealing::{identity, section};
-use super::stores::{keystore, program};
+use super::stores::{POLICY, keystore, program};
 
 /// Files below a folder: `config.yml`, and `keys` where the key store is made of files.
 pub struct Place(tempfile::TempDir);
@@ -107,11 +108,16 @@ pub async fn created(server: &Server, names: &[&str]) -> BTreeMap<String, Value>
     for name in names {
         let create = format!("/v1/key/create/{name}");
         assert_eq!(client.call("PUT", &create, Value::Null).await.status, 200);
-        let generate = format!("/v1/key/generate/{name}");
-        let dek = client.call("PUT", &generate, Value::Null).await.json();
-        deks.insert((*name).to_owned(), dek);
+        deks.insert((*name).to_owned(), dek(server, name).await);
     }
     deks
+}
+
+pub async fn dek(server: &Server, name: &str) -> Value {
+    let path = format!("/v1/key/generate/{name}");
+    let (status, dek) = call(server, &path, Value::Null).await;
+    assert_eq!(status, 200, "{dek}");
+    dek
 }
 
 /// Those DEKs open still.
@@ -342,15 +348,6 @@ fn what_can_not_begin_writes_nothing() {
     );
 }
 
-/// Root's look at one version of a key in KV v2: its text.
-async fn version(bao: &OpenBao, name: &str, number: u32) -> Option<String> {
-    let path = format!("kv2/data/{name}?version={number}");
-    let (status, answer) = bao.call("GET", &path, &Value::Null).await;
-    let text = answer["data"]["data"][name].as_str();
-    assert_eq!(text.is_some(), status == 200, "{status} {answer}");
-    text.map(ToOwned::to_owned)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn in_kv2_nothing_is_left_of_what_was_sealed() {
     let Some(program) = program() else { return };
@@ -367,6 +364,19 @@ async fn in_kv2_nothing_is_left_of_what_was_sealed() {
     for name in &names {
         assert_eq!(version(&bao, name, 2).await, None);
     }
+    // The policy has to suffice, else nothing is written.
+    let policy = POLICY.replace(r#", "read", "patch""#, "");
+    bao.put("sys/policies/acl/sealedge", &json!({"policy": policy}))
+        .await;
+    let refused = place.command(&seal, &["k-1"]).output().unwrap();
+    let why = errors(&refused)[0]["message"].to_string();
+    assert!(
+        why.contains("the policy has to allow `read` and `patch` on the metadata"),
+        "{why}"
+    );
+    assert_eq!(version(&bao, "k-1", 2).await, None);
+    bao.put("sys/policies/acl/sealedge", &json!({"policy": POLICY}))
+        .await;
     assert_eq!(place.rewrap(&seal, &[]), counts(40, 40, 0, 0));
     opens(&start(&seal), &deks).await;
     let alone = store.clone() + &section(&one, &[&one], "");
@@ -374,17 +384,23 @@ async fn in_kv2_nothing_is_left_of_what_was_sealed() {
     opens(&start(&alone), &deks).await;
     for name in &names {
         assert_eq!(version(&bao, name, 1).await, None, "{name}");
-        assert_eq!(version(&bao, name, 2).await, None, "{name}");
-        assert!(is_sealed(&version(&bao, name, 3).await.unwrap()), "{name}");
+        for gone in 1..4 {
+            assert_eq!(version(&bao, name, gone).await, None, "{name}");
+        }
+        let sealed = version(&bao, name, 5).await;
+        assert!(is_sealed(sealed.as_ref().unwrap()), "{name}");
+        assert_eq!(version(&bao, name, 4).await, sealed);
     }
-    // A replace that was interrupted before it had destroyed what it replaced.
-    let sealed = version(&bao, "k-7", 3).await.unwrap();
-    let body = json!({"data": {"k-7": sealed}});
-    bao.put("kv2/data/k-7", &body).await;
-    assert!(version(&bao, "k-7", 3).await.is_some());
+    // A replace that was interrupted before nothing was left of what it replaced.
+    let sealed = version(&bao, "k-7", 5).await.unwrap();
+    bao.put("kv2/data/k-7", &json!({"data": {"k-7": "not sealed"}}))
+        .await;
+    bao.put("kv2/data/k-7", &json!({"data": {"k-7": sealed}}))
+        .await;
+    assert!(version(&bao, "k-7", 6).await.is_some());
     assert_eq!(place.rewrap(&alone, &["k-7"]), counts(1, 0, 0, 1));
-    assert_eq!(version(&bao, "k-7", 3).await, None);
-    assert_eq!(version(&bao, "k-7", 4).await, Some(sealed));
+    assert_eq!(version(&bao, "k-7", 6).await, None);
+    assert_eq!(version(&bao, "k-7", 8).await, Some(sealed));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,8 +6,7 @@
 //! What the two versions of the engine can promise differs:
 //!
 //! - **v2** has check-and-set, so of racing creates and of racing replaces exactly one succeeds. Its
-//!   version numbers begin anew after a delete, so a replace looks at the time of the version too; a
-//!   delete and a new create that fall between this look and the write are replaced without notice.
+//!   version numbers begin anew after a delete: what that means for a replace is in `replace.rs`.
 //! - **v1** has nothing like it. A create and a replace look first and write then: of two that race both
 //!   may succeed, and the later write counts.
 //!
@@ -22,12 +21,14 @@ use crate::outgoing::Request;
 use crate::platform::World;
 
 use client::Client;
-use kv::{Slot, Stored};
+use kv::{Slot, Stored, Write};
 
 mod client;
 mod health;
+mod history;
 mod kv;
 mod login;
+mod replace;
 mod settings;
 mod transit;
 mod unwrap;
@@ -73,31 +74,24 @@ impl<W: World> Vault<W> {
     async fn find_text(&self, errand: &Errand, name: &Name) -> Result<Stored, StoreError> {
         match self.find(errand, name).await? {
             Slot::Text(stored) => Ok(stored),
-            Slot::Deleted => Err(StoreError::NotFound),
+            Slot::Deleted(_) => Err(StoreError::NotFound),
         }
     }
 
     /// Writes a text in the place of the latest version's; [`StoreError::Changed`] if that has another
     /// number by now and the engine counts.
-    async fn put(
-        &self,
-        errand: &Errand,
-        name: &Name,
-        text: &str,
-        latest: u64,
-    ) -> Result<(), StoreError> {
+    async fn put(&self, errand: &Errand, name: &Name, write: &Write<'_>) -> Result<(), StoreError> {
         let repeat = match self.settings.version {
             EngineVersion::V1 => Repeat::Never,
             EngineVersion::V2 => Repeat::Safe,
         };
-        let build =
-            |settings: &Settings, token: &str| kv::write(settings, token, name, text, latest);
+        let build = |settings: &Settings, token: &str| kv::write(settings, token, name, write);
         let answer = self.ask(errand, repeat, build).await?;
         let written = answer.read(|response| kv::parse_write(&self.settings, response));
         if written == Err(StoreError::Changed) && answer.is_repeated {
             // An earlier try may have written it, though no answer came.
             return match self.find(errand, name).await {
-                Ok(Slot::Text(stored)) if *stored.text == *text => Ok(()),
+                Ok(Slot::Text(stored)) if *stored.text == *write.text => Ok(()),
                 Ok(_) | Err(StoreError::NotFound) => written,
                 Err(error) => Err(error),
             };
@@ -146,11 +140,25 @@ impl<W: World> Vault<W> {
         answer.read(transit::parse_decrypt)
     }
 
-    /// Destroys all versions up to this one.
-    async fn destroy(&self, errand: &Errand, name: &Name, last: u64) -> Result<(), StoreError> {
-        let build = |settings: &Settings, token: &str| kv::destroy(settings, token, name, last);
-        let answer = self.ask(errand, Repeat::Safe, build).await?;
-        answer.read(wire::done)
+    /// Whether a delete whose answer was lost is done: if it is not, what was there is there still, and is
+    /// all that a repetition may delete.
+    async fn is_deleted(
+        &self,
+        errand: &Errand,
+        name: &Name,
+        before: &Slot,
+        lost: StoreError,
+    ) -> Result<bool, StoreError> {
+        let there = match self.find(errand, name).await {
+            Err(StoreError::NotFound) => return Ok(true),
+            there => there?,
+        };
+        match (before.version(), there.version()) {
+            (before, there) if before == there => Ok(false),
+            // A key that took the name begins with 1: this one may as well be the same with a new value.
+            (before, there) if kv::number(there) > kv::number(before) => Err(lost),
+            _ => Ok(true),
+        }
     }
 }
 
@@ -165,7 +173,12 @@ impl<W: World> Store for Vault<W> {
                 Err(error) => return Err(error),
             }
             let text = self.conceal(errand, value).await?;
-            match self.put(errand, name, &text, 0).await {
+            let write = Write {
+                text: &text,
+                latest: 0,
+                of: None,
+            };
+            match self.put(errand, name, &write).await {
                 Err(StoreError::Changed) => Err(StoreError::Exists),
                 done => done,
             }
@@ -179,10 +192,24 @@ impl<W: World> Store for Vault<W> {
 
     async fn delete(&self, name: &Name) -> Result<(), StoreError> {
         let delete = async |errand: &Errand| {
-            self.find(errand, name).await?;
-            let build = |settings: &Settings, token: &str| kv::delete(settings, token, name);
-            let answer = self.ask(errand, Repeat::Safe, build).await?;
-            answer.read(wire::done)
+            let before = self.find(errand, name).await?;
+            let mut tries = 1;
+            loop {
+                let build = |settings: &Settings, token: &str| kv::delete(settings, token, name);
+                // Repeated blindly it might delete a key that took the name meanwhile.
+                let lost = match self.ask(errand, Repeat::Never, build).await {
+                    Ok(answer) => return answer.read(wire::done),
+                    Err(StoreError::Unreachable(why)) => StoreError::Unreachable(why),
+                    Err(error) => return Err(error),
+                };
+                if !self.client.courier.may_try_again(errand, tries).await {
+                    return Err(lost);
+                }
+                if self.is_deleted(errand, name, &before, lost).await? {
+                    return Ok(());
+                }
+                tries += 1;
+            }
         };
         self.client.courier.run(Purpose::Keys, delete).await
     }
@@ -238,8 +265,6 @@ impl<W: World> Rewrite for Vault<W> {
         self.client.courier.run(Purpose::Keys, read).await
     }
 
-    /// In a v2 engine all earlier versions are destroyed then, those too that an interrupted replace
-    /// left. If that fails the new value is there all the same: [`Rewrite::tidy`] takes it up again.
     async fn replace(
         &self,
         name: &Name,
@@ -248,44 +273,27 @@ impl<W: World> Rewrite for Vault<W> {
     ) -> Result<(), StoreError> {
         let replace = async |errand: &Errand| {
             let text = self.conceal(errand, value).await?;
-            let there = self.find_text(errand, name).await?.version;
-            if there != *version {
+            if self.settings.version == EngineVersion::V2 {
+                return self.supersede(errand, name, &text, version).await;
+            }
+            if self.find_text(errand, name).await?.version != *version {
                 return Err(StoreError::Changed);
             }
-            let latest = kv::number(&there);
-            self.put(errand, name, &text, latest).await?;
-            match self.settings.version {
-                EngineVersion::V1 => Ok(()),
-                EngineVersion::V2 => {
-                    let destroyed = self.destroy(errand, name, latest).await;
-                    destroyed.map_err(|error| left_over(name, error))
-                }
-            }
+            let write = Write {
+                text: &text,
+                latest: 0,
+                of: None,
+            };
+            self.put(errand, name, &write).await
         };
         self.client.courier.run(Purpose::Keys, replace).await
     }
 
     async fn tidy(&self, name: &Name, version: &Version) -> Result<(), StoreError> {
-        let earlier = kv::number(version).saturating_sub(1);
-        if earlier == 0 {
+        if kv::number(version) <= 1 {
             return Ok(());
         }
-        let tidy = async |errand: &Errand| {
-            let destroyed = self.destroy(errand, name, earlier).await;
-            destroyed.map_err(|error| left_over(name, error))
-        };
+        let tidy = async |errand: &Errand| self.leave_alone(errand, name, version).await;
         self.client.courier.run(Purpose::Keys, tidy).await
-    }
-}
-
-/// Says what it means that versions could not be destroyed.
-fn left_over(name: &Name, error: StoreError) -> StoreError {
-    let say = |why: String| {
-        format!("'{name}' has its new value, but earlier versions are still in Vault: {why}")
-    };
-    match error {
-        StoreError::Unreachable(why) => StoreError::Unreachable(say(why)),
-        StoreError::Failed(why) => StoreError::Failed(say(why)),
-        error => error,
     }
 }

@@ -32,7 +32,7 @@ use crate::world::World;
 const AT_A_TIME: usize = 16;
 
 /// How often a value is read anew that somebody else replaces meanwhile.
-const ATTEMPTS: usize = 5;
+const ATTEMPTS: usize = 10;
 
 /// Seal the keys in a key store for the recipients of a configuration
 ///
@@ -248,7 +248,7 @@ impl Run {
                     if !self.is_dry {
                         // The replace that made it so may have been interrupted.
                         match self.store.tidy(name, &there.version).await {
-                            Err(StoreError::NotFound) => continue,
+                            Err(StoreError::Changed | StoreError::NotFound) => continue,
                             tidied => tidied.map_err(of_store)?,
                         }
                     }

@@ -199,6 +199,13 @@ impl<W: World> Courier<W> {
         }
     }
 
+    /// Whether a request that brought nothing after so many tries may be sent again by whoever has seen to
+    /// it that this does no harm. The pause before that has passed then.
+    pub async fn may_try_again(&self, errand: &Errand, tries: u32) -> bool {
+        let pause = PAUSE + self.jitter();
+        tries < errand.tries && self.wait(errand, pause).await.is_ok()
+    }
+
     /// Lets some of the errand's time pass.
     ///
     /// # Errors

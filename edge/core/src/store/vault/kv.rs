@@ -20,16 +20,26 @@ use crate::store::{StoreError, Version};
 const LIST_LIMIT: usize = 8 << 20;
 const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The most versions that one request destroys: the latest ones. What is older was destroyed when
-/// those replaced it.
-const DESTROYED_AT_ONCE: u64 = 1_000;
+/// The field beside a text that took another one's place: when the key was created whose it is. No key's
+/// name has a colon.
+const KEY_CREATED: &str = "sealedge:key-created";
 
 /// What is under a name.
 pub enum Slot {
     /// A text.
     Text(Stored),
-    /// The latest version of something was deleted. The name is neither free nor has it a value.
-    Deleted,
+    /// This version was deleted. If it is the latest the name is neither free nor has it a value.
+    Deleted(Version),
+}
+
+impl Slot {
+    /// Which of the values under the name it is, or was.
+    pub const fn version(&self) -> &Version {
+        match self {
+            Self::Text(stored) => &stored.version,
+            Self::Deleted(version) => version,
+        }
+    }
 }
 
 /// A text as it is stored.
@@ -39,6 +49,8 @@ pub struct Stored {
     /// The engine's number and the time when the server wrote it, as after a delete the numbers begin
     /// with 1 again. Where the engine counts none, the text's SHA-256.
     pub version: Version,
+    /// When the key was created whose value this is; `None` if it took no other one's place.
+    pub of: Option<String>,
 }
 
 /// The engine's number of a version; 0 if it counts none.
@@ -47,8 +59,13 @@ pub fn number(version: &Version) -> u64 {
     number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
+/// The version that the engine gave this number at this time.
+pub fn versioned(number: u64, created: &str) -> Version {
+    Version(format!("{number} {created}"))
+}
+
 /// The path of what is under a name, or of the folder of all names. `part` is the part of a v2 engine.
-fn path(settings: &Settings, part: &str, name: Option<&Name>) -> String {
+pub fn path(settings: &Settings, part: &str, name: Option<&Name>) -> String {
     let part = match settings.version {
         EngineVersion::V1 => "",
         EngineVersion::V2 => part,
@@ -69,6 +86,13 @@ pub fn read(settings: &Settings, token: &str, name: &Name) -> Request {
     wire::request(&settings.access, "GET", &path, token)
 }
 
+/// Reads a certain version of the text.
+pub fn read_version(settings: &Settings, token: &str, name: &Name, number: u64) -> Request {
+    let mut request = read(settings, token, name);
+    request.path += &format!("?version={number}");
+    request
+}
+
 /// What is under the name, else [`StoreError::NotFound`].
 pub fn parse_read(
     settings: &Settings,
@@ -79,7 +103,10 @@ pub fn parse_read(
         200 => {}
         404 if wire::is_absent(response) => return Err(StoreError::NotFound),
         404 if wire::is_other_version(response) => return Err(wire::other_version(response)),
-        404 if is_deleted(settings, response) => return Ok(Slot::Deleted),
+        404 if is_deleted(settings, response) => {
+            let json = Json::of(response)?;
+            return version_of(&json, response).map(Slot::Deleted);
+        }
         _ => return Err(wire::refusal(response)),
     }
     let json = Json::of(response)?;
@@ -91,25 +118,36 @@ pub fn parse_read(
             Stored {
                 version: Version(hash.iter().map(|byte| format!("{byte:02x}")).collect()),
                 text: Zeroizing::new(text.to_owned()),
+                of: None,
             }
         }
         EngineVersion::V2 => {
-            let Some(metadata @ Value::Object(_)) = json.get(&["data", "metadata"]) else {
+            if !matches!(json.get(&["data", "metadata"]), Some(Value::Object(_))) {
                 return Err(wire::other_version(response));
-            };
-            let created = json.text(response, &["data", "metadata", "created_time"])?;
-            let number = metadata.get("version").and_then(Value::as_u64);
-            let Some(number) = number.filter(|number| *number > 0) else {
-                return Err(wire::odd(response, "`data.metadata.version` is no version"));
-            };
+            }
+            let version = version_of(&json, response)?;
             let text = json.text(response, &["data", "data", name])?;
+            let of = json.get(&["data", "data", KEY_CREATED]);
             Stored {
-                version: Version(format!("{number} {created}")),
+                version,
                 text: Zeroizing::new(text.to_owned()),
+                of: of.and_then(Value::as_str).map(ToOwned::to_owned),
             }
         }
     };
     Ok(Slot::Text(stored))
+}
+
+/// The version that an answer of a v2 engine has.
+fn version_of(json: &Json, response: &Response) -> Result<Version, StoreError> {
+    let created = json.text(response, &["data", "metadata", "created_time"])?;
+    let number = json
+        .get(&["data", "metadata", "version"])
+        .and_then(Value::as_u64);
+    match number {
+        Some(number @ 1..) => Ok(versioned(number, created)),
+        _ => Err(wire::odd(response, "`data.metadata.version` is no version")),
+    }
 }
 
 fn is_deleted(settings: &Settings, response: &Response) -> bool {
@@ -120,19 +158,31 @@ fn is_deleted(settings: &Settings, response: &Response) -> bool {
         })
 }
 
-/// Writes a text. A v2 engine does so only if the latest version has this number; 0 is none.
-pub fn write(settings: &Settings, token: &str, name: &Name, text: &str, latest: u64) -> Request {
+/// What a write puts where.
+pub struct Write<'a> {
+    /// The text.
+    pub text: &'a str,
+    /// Of a v2 engine: the number that the latest version must have; 0 is none.
+    pub latest: u64,
+    /// Of a v2 engine: when the key was created whose value takes another one's place.
+    pub of: Option<&'a str>,
+}
+
+/// Writes a text.
+pub fn write(settings: &Settings, token: &str, name: &Name, write: &Write<'_>) -> Request {
     let request = wire::request(
         &settings.access,
         "PUT",
         &path(settings, "data", Some(name)),
         token,
     );
-    let data = wire::object(&[(name.as_str(), text)]);
+    let mut fields = vec![(name.as_str(), write.text)];
+    fields.extend(write.of.map(|of| (KEY_CREATED, of)));
+    let data = wire::object(&fields);
     let body = match settings.version {
         EngineVersion::V1 => data,
         EngineVersion::V2 => {
-            let options = format!(r#"{{"options":{{"cas":{latest}}},"data":"#);
+            let options = format!(r#"{{"options":{{"cas":{}}},"data":"#, write.latest);
             let mut body = Zeroizing::new(Vec::with_capacity(options.len() + data.len() + 1));
             body.extend_from_slice(options.as_bytes());
             body.extend_from_slice(&data);
@@ -167,18 +217,6 @@ pub fn parse_write(settings: &Settings, response: &Response) -> Result<(), Store
 pub fn delete(settings: &Settings, token: &str, name: &Name) -> Request {
     let path = path(settings, "metadata", Some(name));
     wire::request(&settings.access, "DELETE", &path, token)
-}
-
-/// Destroys the versions up to this number, for good. [`wire::done`] reads the answer.
-pub fn destroy(settings: &Settings, token: &str, name: &Name, last: u64) -> Request {
-    let path = path(settings, "destroy", Some(name));
-    let first = last.saturating_sub(DESTROYED_AT_ONCE - 1).max(1);
-    let numbers: Vec<String> = (first..=last).map(|number| number.to_string()).collect();
-    let body = format!(r#"{{"versions":[{}]}}"#, numbers.join(","));
-    wire::with_body(
-        wire::request(&settings.access, "PUT", &path, token),
-        Zeroizing::new(body.into_bytes()),
-    )
 }
 
 /// Asks for all names.

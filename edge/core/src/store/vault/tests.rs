@@ -7,8 +7,11 @@ use super::*;
 use crate::outgoing::Response;
 
 mod driver;
+mod engine;
+mod interleavings;
 mod logins;
 mod outages;
+mod replaces;
 mod server;
 
 fn name(text: &str) -> Name {
@@ -77,18 +80,29 @@ fn shown(request: &Request) -> String {
 
 fn requests(settings: &Settings) -> String {
     let (name, access) = (name("my-key"), &settings.access);
+    let text = "value";
+    let write = |latest, of| Write { text, latest, of };
     let mut requests = vec![
         ("login", login::request(access, "JWT")),
         ("renew", login::renewal(access, "TOKEN")),
         ("health", health::request(access)),
         ("read", kv::read(settings, "TOKEN", &name)),
-        ("create", kv::write(settings, "TOKEN", &name, "value", 0)),
-        ("replace", kv::write(settings, "TOKEN", &name, "value", 3)),
+        (
+            "create",
+            kv::write(settings, "TOKEN", &name, &write(0, None)),
+        ),
         ("delete", kv::delete(settings, "TOKEN", &name)),
         ("list", kv::list(settings, "TOKEN")),
     ];
     if settings.version == EngineVersion::V2 {
-        requests.push(("destroy", kv::destroy(settings, "TOKEN", &name, 3)));
+        let replace = kv::write(settings, "TOKEN", &name, &write(3, Some("2026-11-25")));
+        let version = kv::read_version(settings, "TOKEN", &name, 3);
+        requests.extend([
+            ("replace", replace),
+            ("read version 3", version),
+            ("history", history::read(settings, "TOKEN", &name)),
+            ("shorten", history::shorten(settings, "TOKEN", &name)),
+        ]);
     }
     if let Some(key) = &settings.transit {
         let encrypt = transit::encrypt(access, key, "TOKEN", b"value");
@@ -127,26 +141,18 @@ fn requests_are_as_written_down() {
     }
 }
 
-#[test]
-fn no_more_than_a_thousand_versions_are_destroyed_at_once() {
-    let settings = settings(EngineVersion::V2);
-    let body = |last| {
-        let request = kv::destroy(&settings, "TOKEN", &name("a"), last);
-        String::from_utf8(request.body.to_vec()).unwrap()
-    };
-    assert_eq!(body(1), r#"{"versions":[1]}"#);
-    let many = body(u64::MAX);
-    assert_eq!(many.matches(',').count(), 999);
-    assert!(many.ends_with(",18446744073709551615]}"), "{many}");
-}
-
 /// What an answer means, as text.
 fn meaning(what: &str, response: &Response) -> String {
     let (v1, v2) = (settings(EngineVersion::V1), settings(EngineVersion::V2));
     let name = name("a");
     let slot = |slot: Slot| match slot {
-        Slot::Text(Stored { text, version }) => format!("{:?} of version {}", *text, version.0),
-        Slot::Deleted => "deleted".into(),
+        Slot::Text(Stored { text, version, of }) => {
+            let of = of
+                .map(|of| format!(" of the key of {of}"))
+                .unwrap_or_default();
+            format!("{:?} of version {}{of}", *text, version.0)
+        }
+        Slot::Deleted(version) => format!("deleted: version {}", version.0),
     };
     let done = |()| "done".to_owned();
     let meaning = match what {
@@ -154,6 +160,14 @@ fn meaning(what: &str, response: &Response) -> String {
         "v2 read" => kv::parse_read(&v2, &name, response).map(slot),
         "v1 write" => kv::parse_write(&v1, response).map(done),
         "v2 write" => kv::parse_write(&v2, response).map(done),
+        "history" => history::parse(response).map(|it| {
+            let latest = it.latest.0;
+            format!(
+                "created {}, latest {latest}, kept {:?}",
+                it.created, it.kept
+            )
+        }),
+        "shorten" => history::parse_shorten(response).map(done),
         "delete" => wire::done(response).map(done),
         "list" => kv::parse_list(response).map(|names| {
             let names: Vec<&str> = names.iter().map(Name::as_str).collect();
@@ -255,9 +269,9 @@ mod properties {
 
     use super::*;
 
-    const WHAT: [&str; 11] = [
-        "v1 read", "v2 read", "v1 write", "v2 write", "delete", "list", "login", "health",
-        "encrypt", "decrypt", "trouble",
+    const WHAT: [&str; 13] = [
+        "v1 read", "v2 read", "v1 write", "v2 write", "history", "shorten", "delete", "list",
+        "login", "health", "encrypt", "decrypt", "trouble",
     ];
 
     /// JSON of the fields that Vault's answers have, with any kind of value in any of them.
@@ -288,6 +302,9 @@ mod properties {
                 "metadata",
                 "version",
                 "created_time",
+                "current_version",
+                "versions",
+                "1",
                 "keys",
                 "auth",
                 "client_token",

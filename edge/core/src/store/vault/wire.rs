@@ -68,9 +68,14 @@ pub fn with_token(mut request: Request, token: &str) -> Request {
 }
 
 /// The request, with a body of JSON.
-pub fn with_body(mut request: Request, json: Zeroizing<Vec<u8>>) -> Request {
-    let json_type = Zeroizing::new("application/json".to_owned());
-    request.headers.push(("content-type".into(), json_type));
+pub fn with_body(request: Request, json: Zeroizing<Vec<u8>>) -> Request {
+    with_body_of(request, "application/json", json)
+}
+
+/// The request, with a body of this type.
+pub fn with_body_of(mut request: Request, kind: &str, json: Zeroizing<Vec<u8>>) -> Request {
+    let kind = Zeroizing::new(kind.to_owned());
+    request.headers.push(("content-type".into(), kind));
     request.body = json;
     request
 }

@@ -1,11 +1,12 @@
-//! A fake of Vault: AppRole, and a secrets engine KV of version 2 with its prefix empty.
+//! A fake of Vault: AppRole, and a secrets engine KV with its prefix empty.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use serde_json::{Value, json};
 
+use super::engine::Engine;
 use super::*;
 use crate::store::remote::fake::{Fake, Reply};
 
@@ -15,8 +16,8 @@ pub struct Server(pub Rc<RefCell<State>>);
 
 #[derive(Default)]
 pub struct State {
-    /// Texts by name, with all their versions; a deleted one is `None`.
-    pub secrets: BTreeMap<String, Vec<Option<String>>>,
+    /// The secrets engine.
+    pub engine: Engine,
     /// Tokens that are valid.
     pub tokens: Vec<String>,
     /// What a login and each renewal give, in seconds; the last one stays.
@@ -65,12 +66,12 @@ impl Server {
 
     /// What the versions under a name are.
     pub fn versions(&self, name: &str) -> Vec<Option<String>> {
-        self.0.borrow().secrets[name].clone()
+        self.0.borrow().engine.texts(name)
     }
 
     pub fn put(&self, name: &str, texts: &[&str]) {
-        let texts = texts.iter().map(|text| Some((*text).into())).collect();
-        self.0.borrow_mut().secrets.insert(name.into(), texts);
+        let texts: Vec<_> = texts.iter().copied().map(Some).collect();
+        self.0.borrow_mut().engine.put(name, &texts);
     }
 
     pub fn serve(&self, request: &Request) -> Reply {
@@ -86,7 +87,7 @@ impl Server {
     }
 }
 
-fn answer(status: u16, body: &Value) -> Reply {
+pub fn answer(status: u16, body: &Value) -> Reply {
     Reply::json(status, &body.to_string())
 }
 
@@ -94,7 +95,7 @@ impl State {
     fn answer(&mut self, request: &Request) -> Reply {
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         let path = request.path.strip_prefix("/v1/").unwrap();
-        let (path, _) = path.split_once('?').unwrap_or((path, ""));
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
         if path == "sys/health" {
             return answer(200, &json!({"initialized": true, "sealed": false}));
         }
@@ -115,41 +116,10 @@ impl State {
             return self.grant(&token);
         }
         let parts: Vec<&str> = path.split('/').collect();
-        match (&*request.method, parts.as_slice()) {
-            ("GET", ["kv", "data", name]) => self.read(name),
-            ("PUT", ["kv", "data", name]) => self.write(name, &body),
-            ("PUT", ["kv", "destroy", name]) => {
-                for version in body["versions"].as_array().unwrap() {
-                    let version = usize::try_from(version.as_u64().unwrap()).unwrap();
-                    let versions = self.secrets.get_mut(*name);
-                    if let Some(text) = versions.and_then(|v| v.get_mut(version - 1)) {
-                        *text = None;
-                    }
-                }
-                Reply::json(204, "")
-            }
-            ("DELETE", ["kv", "metadata", name]) => {
-                self.secrets.remove(*name);
-                Reply::json(204, "")
-            }
-            ("GET", ["kv", "metadata"]) if self.secrets.is_empty() => {
-                answer(404, &json!({"errors": []}))
-            }
-            ("GET", ["kv", "metadata"]) => {
-                let names: Vec<&String> = self.secrets.keys().rev().collect();
-                answer(200, &json!({"data": {"keys": names}}))
-            }
-            ("GET", ["kv", name]) => match self.secrets.get(*name).and_then(|v| v.last()) {
-                Some(text) => answer(200, &json!({"data": {*name: text}})),
-                None => answer(404, &json!({"errors": []})),
-            },
-            ("PUT", ["kv", name]) => {
-                let text = body[*name].as_str().unwrap().to_owned();
-                self.secrets.insert((*name).into(), vec![Some(text)]);
-                Reply::json(204, "")
-            }
-            _ => panic!("{} {}", request.method, request.path),
-        }
+        let Some(("kv", rest)) = parts.split_first().map(|(first, rest)| (*first, rest)) else {
+            panic!("{} {}", request.method, request.path);
+        };
+        self.engine.answer(&request.method, rest, query, &body)
     }
 
     fn log_in(&mut self) -> Reply {
@@ -170,30 +140,5 @@ impl State {
         };
         let auth = json!({"client_token": token, "lease_duration": lease, "renewable": true});
         answer(200, &json!({"auth": auth}))
-    }
-
-    fn read(&self, name: &str) -> Reply {
-        let Some(versions) = self.secrets.get(name) else {
-            return answer(404, &json!({"errors": []}));
-        };
-        let text = versions.last().unwrap();
-        let data = text.as_ref().map(|text| json!({name: text}));
-        let created = format!("time of {}", versions[0].as_deref().unwrap_or_default());
-        let metadata = json!({"created_time": created, "version": versions.len()});
-        let status = if data.is_some() { 200 } else { 404 };
-        answer(
-            status,
-            &json!({"data": {"data": data, "metadata": metadata}}),
-        )
-    }
-
-    fn write(&mut self, name: &str, body: &Value) -> Reply {
-        let versions = self.secrets.entry(name.into()).or_default();
-        if body["options"]["cas"].as_u64() != Some(versions.len() as u64) {
-            let why = "check-and-set parameter did not match the current version";
-            return answer(400, &json!({"errors": [why]}));
-        }
-        versions.push(body["data"][name].as_str().map(Into::into));
-        answer(200, &json!({"data": {"version": versions.len()}}))
     }
 }
