@@ -21,6 +21,8 @@ mod faults;
 mod go_sdk;
 #[path = "suite/history.rs"]
 mod history;
+#[path = "suite/leaks.rs"]
+mod leaks;
 #[path = "suite/listing.rs"]
 mod listing;
 #[path = "suite/log_streams.rs"]

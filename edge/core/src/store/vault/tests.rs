@@ -7,6 +7,7 @@ use super::*;
 use crate::outgoing::Response;
 
 mod driver;
+mod echoes;
 mod logins;
 mod outages;
 mod server;
