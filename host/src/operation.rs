@@ -111,10 +111,12 @@ impl Operations {
                 }));
             }
             Operation::Prepare => {
-                let all = pool.clone();
+                let (all, machine) = (pool.clone(), self.machine.clone());
                 return Some(task(pool, address, async move {
                     // What is wrong with one, that one has said.
-                    let _ = all.prepare().await;
+                    if let Ok(Some(warning)) = all.prepare().await {
+                        machine.say(&format!("warning: {warning}"));
+                    }
                     Outcome::Done
                 }));
             }

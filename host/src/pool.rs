@@ -219,17 +219,18 @@ impl Pool {
     ///
     /// # Errors
     /// [`StartError`] says what is not as the configuration wants it.
-    pub async fn prepare(self: &Arc<Self>) -> Result<(), StartError> {
+    pub async fn prepare(self: &Arc<Self>) -> Result<Option<String>, StartError> {
         let died = |Lost| StartError::Died("the service died while it started".to_owned());
         let slots = self.slots.iter().map(locked).enumerate();
         let prepare = |slot| self.call(slot, |instance, call| instance.prepare(call));
+        let mut warning = None;
         for end in slots.map(prepare).collect::<Vec<_>>() {
-            match end.map_err(died)?.await {
+            warning = match end.map_err(died)?.await {
                 Ok((Finished::Prepared(result), _)) => result.map_err(StartError::Prepare)?,
                 _ => return Err(died(Lost)),
-            }
+            };
         }
-        Ok(())
+        Ok(warning)
     }
 
     /// Does something in the key store elsewhere: always by the same instance, which is logged in there.

@@ -59,5 +59,5 @@ impl platform::World for World {
     }
 
     /// Says nothing: there is no log, and what keeps a command from its end is in the error of that.
-    fn error(&self, _: &str) {}
+    fn log_error(&self, _: &str) {}
 }

@@ -23,6 +23,8 @@ mod go_sdk;
 mod history;
 #[path = "suite/late.rs"]
 mod late;
+#[path = "suite/leaks.rs"]
+mod leaks;
 #[path = "suite/listing.rs"]
 mod listing;
 #[path = "suite/log_streams.rs"]

@@ -35,8 +35,8 @@ pub enum Finished {
     Response(Response),
     /// The client may read a log.
     Subscribed(Subscription),
-    /// The end of [`Door::prepare`]; an error says what the operator should know.
-    Prepared(Result<(), String>),
+    /// The end of [`Door::prepare`]; an error or a warning says what the operator should know.
+    Prepared(Result<Option<String>, String>),
     /// The end of [`Door::in_store`].
     Stored(Result<Stored, StoreError>),
 }

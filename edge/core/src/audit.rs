@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::conceal::conceal;
 use crate::identity::Identity;
 use crate::log;
 use crate::time::Time;
@@ -33,7 +34,8 @@ impl Record<'_> {
             time: self.time.timestamp(),
             request: Request {
                 ip: self.ip,
-                path: self.path,
+                // A client may have put a secret in the place of a name.
+                path: &conceal(self.path),
                 identity: self.identity.map(|i| i.to_string()).unwrap_or_default(),
             },
             response: Response {

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use crate::certificate::ForwardedError;
+use crate::conceal::conceal;
 use crate::identity::Identity;
 use crate::key::{CorruptKey, InvalidKeySize, NoHmacKey, UnsupportedCipher};
 use crate::name::Name;
@@ -228,13 +229,15 @@ impl fmt::Display for Error {
                 };
                 write!(
                     f,
-                    "{what} '{name}' is empty, too long or contains invalid characters"
+                    "{what} '{}' is empty, too long or contains invalid characters",
+                    conceal(name)
                 )
             }
             Self::InvalidPattern(pattern) => {
                 write!(
                     f,
-                    "listing pattern '{pattern}' is empty, too long or is invalid"
+                    "listing pattern '{}' is empty, too long or is invalid",
+                    conceal(pattern)
                 )
             }
             Self::InvalidBody => f.write_str("invalid request body"),

@@ -11,6 +11,7 @@ pub mod audit;
 pub mod cache;
 pub mod certificate;
 pub mod client;
+pub mod conceal;
 pub mod config;
 pub mod crypto;
 pub mod error;

@@ -2,18 +2,22 @@
 
 use std::fmt;
 
+use crate::conceal::begins_as_identity;
+
 /// The longest name or pattern, in bytes.
 pub const MAX_LENGTH: usize = 80;
 
 /// The name of a key or of a policy: 1 to 80 of `[A-Za-z0-9_-]`, with `-` neither first nor last
-/// and not `_` alone.
+/// and not `_` alone. It does not begin as a node's identity does, which is a secret in the wrong place: the
+/// audit log would have it, and the key store.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Box<str>);
 
 impl Name {
     /// The name, if the text is one.
     pub fn new(text: &str) -> Option<Self> {
-        (!text.is_empty() && !text.ends_with('*') && is_pattern(text)).then(|| Self(text.into()))
+        let is_name = !text.is_empty() && !text.ends_with('*') && is_pattern(text);
+        (is_name && !begins_as_identity(text)).then(|| Self(text.into()))
     }
 
     /// The name as text.
@@ -66,6 +70,8 @@ mod tests {
             "ä",
             "a b",
             "a\0",
+            "SEALEDGE-IDENTITY-1Q9UPPGGD",
+            "sealedge-identity-1",
             too_long.as_str(),
         ] {
             assert!(Name::new(bad).is_none(), "{bad}");

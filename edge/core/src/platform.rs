@@ -8,6 +8,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::audit;
+use crate::conceal::conceal;
 use crate::crypto::Crypto;
 use crate::name::Name;
 use crate::outgoing::{Fault, Request, Response};
@@ -34,10 +35,16 @@ pub trait World {
     fn file(&self, path: &str) -> impl Future<Output = Result<Zeroizing<Vec<u8>>, String>>;
 
     /// Takes a line for the operator's error log, if the configuration wants one, and for whoever reads
-    /// it as a stream. It may name hosts and paths, never a secret. The platform counts it
+    /// it as a stream. The platform counts it
     /// ([`Counters::error_event`](crate::metrics::Counters::error_event)), for it knows of errors beside
     /// the service's.
-    fn error(&self, message: &str);
+    fn log_error(&self, line: &str);
+
+    /// Says something in the operator's error log. It may name hosts and paths, and what looks like a
+    /// secret in them is hidden.
+    fn error(&self, message: &str) {
+        self.log_error(&conceal(message));
+    }
 
     /// The node's identity, which was not to be had at first, is there in this instance: has the others
     /// prepared again ([`Service::prepare`](crate::service::Service::prepare)), and waits for it.
@@ -67,8 +74,8 @@ impl<W: World> World for &W {
         (**self).file(path).await
     }
 
-    fn error(&self, message: &str) {
-        (**self).error(message);
+    fn log_error(&self, line: &str) {
+        (**self).log_error(line);
     }
 
     async fn unsealed(&self) {

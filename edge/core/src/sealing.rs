@@ -104,6 +104,24 @@ impl Sealing {
         }
     }
 
+    /// Whether an error tells what the log does not have yet: that the node's identity is not to be had
+    /// is said once for each cause, and not for each request that needs it.
+    pub fn is_news(&self, error: &SealingError) -> bool {
+        match (error, &self.0) {
+            (SealingError::Away(_), _) => false,
+            (SealingError::NoIdentity(_), Some(configured)) => configured.unsealed.is_news(error),
+            _ => true,
+        }
+    }
+
+    /// What the operator should know of a node that has its identity: that it is no recipient or signer.
+    pub async fn warning<P: Platform>(&self, platform: &P) -> Option<String> {
+        let configured = self.0.as_ref()?;
+        let identity = configured.unsealed.identity(platform).await.ok()?;
+        let why = configured.admits(identity.recipient()).err()?;
+        Some(format!("{why}, so it creates no keys"))
+    }
+
     /// What is stored of a key: sealed, if the configuration wants that.
     ///
     /// # Errors

@@ -314,7 +314,10 @@ impl<P: Platform> Service<P> {
     fn refuse(&self, error: &Error) -> Response {
         let is_logged = match error {
             Error::Store { .. } => error.is_outage() && self.platform.store().logs_outages(),
-            error => error.is_outage(),
+            Error::Sealing { source, .. } | Error::NotUnsealed(source) => {
+                !self.sealing.is_news(source)
+            }
+            _ => false,
         };
         if let Some(detail) = error.detail().filter(|_| !is_logged) {
             self.platform.error(&detail);

@@ -1,6 +1,5 @@
 //! Who we are to the server: an API key or a key file and a certificate file, from the environment.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,7 +14,7 @@ use zeroize::Zeroizing;
 use super::certificate;
 use super::endpoint::first_set;
 use super::error::Error;
-use crate::private_key;
+use crate::{file, private_key};
 
 /// The variables that hold an API key; the first one set wins.
 pub const API_KEY: [&str; 3] = ["MINIO_KES_API_KEY", "KES_API_KEY", "MINIO_KMS_KES_API_KEY"];
@@ -154,12 +153,10 @@ pub fn ask_password(question: &str) -> Result<Zeroizing<String>, Error> {
 
 /// The content of a file that may hold a secret.
 pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
-    fs::read(path)
-        .map(Zeroizing::new)
-        .map_err(|reason| Error::Read {
-            path: path.to_owned(),
-            reason,
-        })
+    file::read(path).map_err(|reason| Error::Read {
+        path: path.to_owned(),
+        reason,
+    })
 }
 
 /// The cryptography of TLS.

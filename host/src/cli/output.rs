@@ -23,6 +23,7 @@ use std::io::{IsTerminal, Write, stderr, stdout};
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
 use clap::ColorChoice;
+use sealedge_core::conceal::conceal;
 use serde::Serialize;
 
 use super::Common;
@@ -152,8 +153,14 @@ pub fn report(error: &Error, common: Common) {
     } else {
         reports_text(&reports)
     };
+    tell(&text, common.color);
+}
+
+/// Prints text to standard error, without what looks like a secret in it: somebody has given one in the
+/// place of a name, a file or a server.
+pub fn tell(text: &str, color: ColorChoice) {
     // Where standard error is closed, nobody can be told.
-    let _ = AutoStream::new(stderr(), choice(common.color)).write_all(text.as_bytes());
+    let _ = AutoStream::new(stderr(), choice(color)).write_all(conceal(text).as_bytes());
 }
 
 /// Prints something that is no result to standard error.
@@ -169,7 +176,7 @@ pub fn note(message: &str, common: Common) {
     } else {
         format!("{}\n", printable(message))
     };
-    let _ = AutoStream::new(stderr(), choice(common.color)).write_all(text.as_bytes());
+    tell(&text, common.color);
 }
 
 /// What is printed of an error.

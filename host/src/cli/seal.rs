@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use ring::rand::{SecureRandom, SystemRandom};
+use sealedge_core::conceal::has_secret;
 use sealedge_core::seal::{InvalidText, NodeIdentity};
 use serde::Serialize;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -140,7 +141,7 @@ fn generate() -> Result<NodeIdentity, Error> {
 
 fn identity_of(of: &str) -> Result<NodeIdentity, Error> {
     // It may be one that is mistyped: a secret all the same.
-    if of.to_ascii_uppercase().starts_with("SEALEDGE-IDENTITY-1") {
+    if has_secret(of) {
         return Err(Error::Seal(SealError::Argument));
     }
     let (source, content) = if of == input::STANDARD {

@@ -1,12 +1,12 @@
 //! Arguments that are wrong, said as text or as JSON like any other error. The exit code is clap's: 2.
 
 use std::ffi::OsString;
-use std::io::{Write, stderr};
 use std::process::ExitCode;
 
+use clap::ColorChoice;
 use clap::error::ErrorKind;
 
-use super::output::Report;
+use super::output::{Report, tell};
 
 /// Whether arguments that can't be parsed ask for JSON. An option's value can't begin with `--`, so
 /// nothing else is meant by these letters before a `--` alone.
@@ -18,14 +18,18 @@ pub fn wants_json(arguments: impl Iterator<Item = OsString>) -> bool {
 
 /// Prints what clap has to say: an error to standard error, help that was asked for to standard output.
 pub fn report(error: &clap::Error, json: bool) -> ExitCode {
-    // Where the stream is closed, nobody can be told.
-    let _ = if json && error.use_stderr() {
+    if json && error.use_stderr() {
         let (message, hint) = explanation(error);
-        let line = Report::of_usage(message, hint).to_line();
-        stderr().write_all(line.as_bytes())
+        tell(
+            &Report::of_usage(message, hint).to_line(),
+            ColorChoice::Never,
+        );
+    } else if error.use_stderr() {
+        tell(&error.render().ansi().to_string(), ColorChoice::Auto);
     } else {
-        error.print()
-    };
+        // Where the stream is closed, nobody can be told.
+        let _ = error.print();
+    }
     u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use sealedge_core::conceal::conceal;
 use sealedge_core::log::error_record;
 use sealedge_core::metrics::Counters;
 use sealedge_core::time::Time;
@@ -13,7 +14,8 @@ use super::feed::Feed;
 use super::log::Log;
 use super::machine::wall_clock;
 
-/// What goes wrong, in the service and in the host: all of it is counted here.
+/// What goes wrong, in the service and in the host: all of it is counted here. Hosts, paths and names in
+/// it are shown without what looks like a secret.
 pub struct Errors {
     log: Log,
     is_on: AtomicBool,
@@ -63,12 +65,13 @@ impl Errors {
             .unwrap_or_else(PoisonError::into_inner)
             .error_event();
         if self.feed.is_read() {
-            self.feed.push(&error_record(message));
+            self.feed.push(&error_record(&conceal(message)));
         }
     }
 
     /// Tells the operator something.
     pub fn say(&self, message: &str) {
+        let message = conceal(message);
         self.log.write(format!("{message}\n").into_bytes());
     }
 

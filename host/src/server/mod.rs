@@ -18,6 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sealedge_core::conceal::conceal;
 use sealedge_core::metrics::Refusal;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpListener;
@@ -195,9 +196,19 @@ async fn serve(options: &ServerOptions, parts: Parts) -> Result<(), StartError> 
     let limits = parts.limits.within_this_process();
     let operations = Operations::new(keeper, outside, machine.clone(), limits.store);
     let pool = Pool::new(size, make, document, machine.clone(), operations).map_err(not_started)?;
-    pool.prepare().await.map_err(not_started)?;
-    // Before it says that it listens: whoever has read that may tell it to stop.
-    let end = End::new().map_err(StartError::Io)?;
+    // Before it says that it listens: whoever has read that may tell it to stop. And no later than this,
+    // which may wait for a server elsewhere.
+    let mut end = End::new().map_err(StartError::Io)?;
+    let prepared = tokio::select! {
+        prepared = pool.prepare() => prepared.map_err(not_started)?,
+        () = end.wanted() => {
+            say("stopped before it has started");
+            return Ok(());
+        }
+    };
+    if let Some(warning) = prepared {
+        say(&format!("warning: {warning}"));
+    }
     match &dev {
         Some(dev) => println!("{}", dev.banner(server.address)),
         None => say(&summary(&settings, server.address)),
@@ -247,7 +258,7 @@ fn summary(settings: &Settings, address: SocketAddr) -> String {
 
 /// Tells the operator something while the server starts. It goes on if standard error is gone.
 fn say(message: &str) {
-    let _ = writeln!(std::io::stderr(), "{message}");
+    let _ = writeln!(std::io::stderr(), "{}", conceal(message));
 }
 
 /// A configuration's text.

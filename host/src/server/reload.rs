@@ -106,8 +106,10 @@ impl Reloader {
         // Not waited for: a key store that is away must not keep the next reload waiting.
         let (pool, machine) = (self.served.pool.clone(), self.served.machine.clone());
         runtime.spawn(async move {
-            if let Err(error) = pool.prepare().await {
-                machine.say_error(&format!("{error}; all else is reloaded"));
+            match pool.prepare().await {
+                Ok(None) => {}
+                Ok(Some(warning)) => machine.say(&format!("warning: {warning}")),
+                Err(error) => machine.say_error(&format!("{error}; all else is reloaded")),
             }
         });
     }

@@ -2,10 +2,13 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use sealedge::private_key;
+use sealedge_core::seal::NodeIdentity;
 use sealedge_tests::client::{Client, Credentials, for_admin, recorded};
 use sealedge_tests::server::{Server, write_certificate};
 use serde_json::Value;
@@ -101,6 +104,55 @@ fn what_is_wrong_is_said_in_json_on_request() {
          line 1: version: write `version: v1`, the only version there is; \
          line 2: address: the variable `SEALEDGE_NOT_SET` is not set";
     assert_eq!(said, serde_json::json!({ "message": message }));
+}
+
+#[test]
+fn a_server_that_waits_at_its_start_ends_when_it_is_told_to() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let node = NodeIdentity::generate(&mut |bytes| bytes.fill(4));
+    let seal = format!(
+        "seal: {{recipients: [{}], unseal: {{vault: {{endpoint: 'http://{}', transit: {{key: k}}, \
+         approle: {{id: i, secret: s}}, identity: 'vault:v1:abc'}}}}}}\n",
+        node.recipient(),
+        silent.local_addr().unwrap()
+    );
+    let folder = folder_with(&format!("{VALID}{seal}"));
+    let server = Command::new(super::SEALEDGE)
+        .args(["server", "--config", "config.yml"])
+        .current_dir(folder.path())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // From now on it waits for an answer.
+    let asked = silent.accept().unwrap();
+    let begun = Instant::now();
+    let id = server.id().to_string();
+    assert!(Command::new("kill").arg(&id).status().unwrap().success());
+    let ended = server.wait_with_output().unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(3), "{ended:?}");
+    drop(asked);
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(said.ends_with("stopped before it has started\n"), "{said}");
+}
+
+#[test]
+fn a_node_that_is_no_recipient_says_so_once_at_its_start() {
+    let [node, other] = [5, 6].map(|seed| NodeIdentity::generate(&mut |bytes| bytes.fill(seed)));
+    let seal = |recipient: &NodeIdentity| {
+        let recipient = recipient.recipient();
+        let unseal = format!("unseal: {{identity: {}}}", node.text());
+        for_admin("mem: {}") + &format!("seal: {{recipients: [{recipient}], {unseal}}}\n")
+    };
+    let program = Path::new(super::SEALEDGE);
+    let count = |server: &Server| server.errors().matches("so it creates no keys").count();
+    let server = Server::start(program, "", &seal(&other));
+    let line = server.wait_for_error("so it creates no keys");
+    assert!(line.starts_with("warning: this node, "), "{line}");
+    assert!(line.contains("`seal.recipients`"), "{line}");
+    assert_eq!(count(&server), 1);
+    let server = Server::start(program, "", &seal(&node));
+    assert_eq!(count(&server), 0);
 }
 
 #[test]

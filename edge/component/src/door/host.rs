@@ -69,8 +69,8 @@ impl<L: Lent> World for Host<L> {
         }
     }
 
-    fn error(&self, message: &str) {
-        self.shared().lent.error(message);
+    fn log_error(&self, line: &str) {
+        self.shared().lent.error(line);
     }
 
     async fn unsealed(&self) {

@@ -417,8 +417,8 @@ fn an_outcome_of_another_kind_is_a_failure() {
 #[test]
 fn configured_keys_are_created_unless_they_exist() {
     for (outcome, expected) in [
-        (Outcome::Done, Ok(())),
-        (Outcome::Failed(Failure::Exists), Ok(())),
+        (Outcome::Done, Ok(None)),
+        (Outcome::Failed(Failure::Exists), Ok(None)),
         (
             Outcome::Failed(Failure::Failed("full".to_owned())),
             Err("the configured keys can't be created: failed to create key: full".to_owned()),

@@ -199,8 +199,8 @@ impl Choice<'_> {
             "mem" => Some(Keystore::Memory),
             "vault" => vault::vault(store).map(|settings| Keystore::Vault(Box::new(settings))),
             _ => {
-                let path =
-                    store.required("path", "write the path of the folder that holds the keys")?;
+                let path = store
+                    .required_path("path", "write the path of the folder that holds the keys")?;
                 Some(Keystore::Fs { path })
             }
         }

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::conceal::conceal;
 use crate::identity::Identity;
 use crate::name::Name;
 use crate::outgoing::Destination;
@@ -232,7 +233,8 @@ pub struct Parsed {
     pub warnings: Vec<Problem>,
 }
 
-/// Something wrong in the configuration. No value is quoted: it may be secret.
+/// Something wrong in the configuration. No value is quoted: it may be secret. Names are, and what looks
+/// like a secret in them is hidden.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The line, counted from 1. For a missing field it is the section's, and `None` if that is
@@ -250,9 +252,9 @@ impl fmt::Display for Problem {
             write!(f, "line {line}: ")?;
         }
         if !self.field.is_empty() {
-            write!(f, "{}: ", self.field)?;
+            write!(f, "{}: ", conceal(&self.field))?;
         }
-        f.write_str(&self.message)
+        f.write_str(&conceal(&self.message))
     }
 }
 

@@ -12,10 +12,11 @@ use crate::outgoing::Destination;
 use crate::seal::{InvalidText, MAX_RECIPIENTS, NodeIdentity, Recipient};
 use crate::store::vault::{Access, Transit, is_ciphertext};
 
+/// The most signers: each record is compared with them.
+const MAX_SIGNERS: usize = 1024;
+
 const NOBODY: &str = "nobody could open what is sealed; list the recipients of all nodes that should \
                       (`sealedge seal of`)";
-const SECRET_AS_PATH: &str = "this is the secret identity itself, and a path belongs here: write it to a file of \
-                              mode 0600, or as `seal.unseal.identity`";
 const NO_SIGNER: &str = "this is empty; list the recipients of all nodes whose records count, or leave \
                          it out";
 
@@ -141,10 +142,22 @@ pub(super) fn seal(at: &At<'_>, supported: &Supported<'_>, destinations: usize) 
     if recipients.is_none() {
         at.missing("recipients", NOBODY);
     }
-    let recipients = recipients.map(|at| self::recipients(at, NOBODY));
+    let recipients = recipients.map(|at| {
+        let found = self::recipients(at, NOBODY);
+        if found.len() > MAX_RECIPIENTS {
+            at.error(format!("a record has at most {MAX_RECIPIENTS} recipients"));
+        }
+        found
+    });
     let recipients = recipients.unwrap_or_default();
     let signers = fields.get("signers").filter(|at| !at.is_null());
-    let signers = signers.map(|at| self::recipients(at, NO_SIGNER));
+    let signers = signers.map(|at| {
+        if at.length() > Some(MAX_SIGNERS) {
+            at.error(format!("at most {MAX_SIGNERS} signers can be listed"));
+            return Vec::new();
+        }
+        self::recipients(at, NO_SIGNER)
+    });
     let accept_unsealed = fields.read("accept_unsealed", At::switch) == Some(true);
     if accept_unsealed && let Some(at) = fields.get("accept_unsealed") {
         at.warn(
@@ -162,7 +175,7 @@ pub(super) fn seal(at: &At<'_>, supported: &Supported<'_>, destinations: usize) 
 
 fn recipients(at: &At<'_>, if_empty: &str) -> Vec<Recipient> {
     let mut found: Vec<Recipient> = Vec::new();
-    if at.is_empty_list() {
+    if at.length() == Some(0) {
         at.error(if_empty);
     }
     for item in at.items() {
@@ -174,9 +187,6 @@ fn recipients(at: &At<'_>, if_empty: &str) -> Vec<Recipient> {
             Ok(None) => item.error("this is empty; write a recipient or remove it"),
             Err(Noted) => {}
         }
-    }
-    if found.len() > MAX_RECIPIENTS {
-        at.error(format!("a record has at most {MAX_RECIPIENTS} recipients"));
     }
     found
 }
@@ -220,15 +230,10 @@ fn unseal(
 
 /// A path, within the outer option if it can be used.
 fn path(fields: &Fields<'_>, name: &str) -> Option<Option<String>> {
-    let path = fields.text(name)?;
-    if NodeIdentity::is_meant(&path)
-        && let Some(at) = fields.get(name)
-    {
-        // It would be shown as the path of a file that is not there.
-        at.error(SECRET_AS_PATH);
-        return Some(None);
+    match fields.get(name)?.path() {
+        Ok(path) => path.map(|path| Some(path.to_string())),
+        Err(Noted) => Some(None),
     }
-    Some(Some(path))
 }
 
 fn unwrapping(at: &At<'_>, supported: &Supported<'_>, destinations: usize) -> Option<Unwrapping> {
@@ -262,13 +267,9 @@ fn unwrapping(at: &At<'_>, supported: &Supported<'_>, destinations: usize) -> Op
 
 fn wrapped(fields: &Fields<'_>) -> Option<Wrapped> {
     let text = fields.get("identity").map_or(Ok(None), ciphertext);
-    let file = fields.get("identity_file").map_or(Ok(None), At::text);
+    let file = fields.get("identity_file").map_or(Ok(None), At::path);
     match (text.ok()?, file.ok()?) {
         (Some(text), None) => Some(Wrapped::Text(text)),
-        (None, Some(path)) if NodeIdentity::is_meant(&path) => {
-            fields.get("identity_file")?.error(SECRET_AS_PATH);
-            None
-        }
         (None, Some(mut path)) => Some(Wrapped::File(std::mem::take(&mut *path))),
         (Some(_), Some(_)) => {
             let at = fields.get("identity_file")?;

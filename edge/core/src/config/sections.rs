@@ -175,10 +175,12 @@ fn tls(
     };
     let fields = section.fields(&["key", "cert", "password", "ca", "auth", "proxy"]);
     if supported.tls {
-        tls.key = fields.required("key", NO_TLS_KEY).unwrap_or_default();
-        tls.cert = fields.required("cert", NO_TLS_CERT).unwrap_or_default();
+        tls.key = fields.required_path("key", NO_TLS_KEY).unwrap_or_default();
+        tls.cert = fields
+            .required_path("cert", NO_TLS_CERT)
+            .unwrap_or_default();
         tls.password = fields.secret("password");
-        tls.ca = fields.text("ca");
+        tls.ca = fields.path("ca");
     } else {
         for at in ["key", "cert", "password", "ca"]
             .iter()

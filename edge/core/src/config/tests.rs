@@ -6,6 +6,7 @@ use super::*;
 use crate::seal::NodeIdentity;
 
 mod properties;
+mod secrets;
 mod unseal;
 mod vault;
 

@@ -7,6 +7,9 @@ use crate::outgoing::{ClientCertificate, Destination};
 use crate::store::remote::Endpoint;
 use crate::store::vault::{Access, Credentials, Jwt, Login, Transit};
 
+/// The longest path of an engine, or of what is in one, in bytes: it has to go into a URL.
+const LONGEST: usize = 512;
+
 pub const TRANSIT: Shape = Group(&[("engine", Value), ("key", Value)]);
 
 pub const APPROLE: Shape = Group(&[
@@ -79,7 +82,7 @@ fn endpoint(section: &Fields<'_>) -> Option<Endpoint> {
 pub(super) fn transit(fields: &Fields<'_>) -> Option<Transit> {
     let engine = path(fields, "engine").unwrap_or_else(|| "transit".into());
     let key = fields.required("key", "write the name of the transit key")?;
-    if key.contains('/') || !is_segment(&key) {
+    if key.len() > LONGEST || key.contains('/') || !is_segment(&key) {
         let at = fields.get("key")?;
         at.error("no transit key has this name");
         return None;
@@ -123,11 +126,11 @@ fn login(section: &Fields<'_>, known: Known, namespace: Option<&str>) -> Option<
                 "write the service account's token, or the path of a file with it",
             );
             login_by(&fields, "kubernetes", namespace, || {
-                let jwt = jwt?;
+                let (jwt, at) = (jwt?, fields.get("jwt")?);
                 Some(Credentials::Kubernetes {
                     role: role?,
                     jwt: if jwt.expose().contains('/') {
-                        Jwt::File(jwt.expose().to_owned())
+                        Jwt::File(at.path().ok()??.to_string())
                     } else {
                         Jwt::Token(jwt)
                     },
@@ -156,7 +159,7 @@ fn login_by(
 type Trust = (Option<String>, Option<ClientCertificate>);
 
 fn tls(fields: &Fields<'_>) -> Trust {
-    let certificate = match (fields.text("cert"), fields.text("key")) {
+    let certificate = match (fields.path("cert"), fields.path("key")) {
         (Some(certificate), Some(key)) => Some(ClientCertificate { certificate, key }),
         (Some(_), None) => {
             fields.required("key", "write the path of the certificate's private key");
@@ -168,7 +171,7 @@ fn tls(fields: &Fields<'_>) -> Trust {
         }
         (None, None) => None,
     };
-    (fields.text("ca"), certificate)
+    (fields.path("ca"), certificate)
 }
 
 /// The namespace: `None` if none is written, and within that `None` for the root.
@@ -190,6 +193,11 @@ fn namespace(fields: &Fields<'_>) -> Option<Option<String>> {
 /// A path in the server, without slashes around it or two in a row.
 pub(super) fn path(fields: &Fields<'_>, name: &str) -> Option<String> {
     let text = fields.read(name, At::text)?;
+    if text.len() > LONGEST {
+        let at = fields.get(name)?;
+        at.error(format!("no path in Vault is longer than {LONGEST} bytes"));
+        return None;
+    }
     let segments: Vec<&str> = text.split('/').filter(|part| !part.is_empty()).collect();
     if !segments.iter().all(|segment| is_segment(segment)) {
         let at = fields.get(name)?;

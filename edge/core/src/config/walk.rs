@@ -11,10 +11,14 @@ use zeroize::Zeroizing;
 
 use super::Problem;
 use super::tree::{Content, Node};
+use crate::conceal::has_secret;
 use crate::secret_text::SecretText;
 
 /// The most characters of a field's name that a message shows.
 const SHOWN: usize = 80;
+
+/// The longest path that Linux takes, in bytes.
+const LONGEST_PATH: usize = 4096;
 
 /// What the whole walk shares.
 pub(super) struct Reader<'r> {
@@ -154,9 +158,12 @@ impl<'w> At<'w> {
         matches!(self.node.content, Content::Null)
     }
 
-    /// Whether a list without an item is here.
-    pub fn is_empty_list(&self) -> bool {
-        matches!(&self.node.content, Content::Sequence(items) if items.is_empty())
+    /// How many items the list here has; `None` if none is here.
+    pub fn length(&self) -> Option<usize> {
+        match &self.node.content {
+            Content::Sequence(items) => Some(items.len()),
+            _ => None,
+        }
     }
 
     fn may_hold_fields(&self) -> bool {
@@ -254,6 +261,22 @@ impl<'w> At<'w> {
         Ok(Some(text).filter(|text| !text.is_empty()))
     }
 
+    /// The path of a file. Messages show it, and a folder may be made of it.
+    pub fn path(&self) -> Result<Option<Zeroizing<String>>, Noted> {
+        let text = self.text()?;
+        self.error(match &text {
+            Some(path) if has_secret(path) => {
+                "this looks like a secret, and a path belongs here: write it to a file of mode 0600"
+            }
+            Some(path) if path.contains(char::is_control) => {
+                "no path has line breaks or other control characters"
+            }
+            Some(path) if path.len() > LONGEST_PATH => "no path is longer than 4096 bytes",
+            _ => return Ok(text),
+        });
+        Err(Noted)
+    }
+
     /// `on` or `true`, `off` or `false`.
     pub fn switch(&self) -> Result<Option<bool>, Noted> {
         self.one_of(&[
@@ -325,6 +348,12 @@ impl<'w> Fields<'w> {
             .map(|mut text| std::mem::take(&mut *text))
     }
 
+    /// The path in a field that may be left out.
+    pub fn path(&'w self, name: &str) -> Option<String> {
+        self.read(name, At::path)
+            .map(|mut text| std::mem::take(&mut *text))
+    }
+
     /// The text of a field that may be left out and is secret.
     pub fn secret(&'w self, name: &str) -> Option<SecretText> {
         self.read(name, At::text).map(SecretText::new)
@@ -332,23 +361,34 @@ impl<'w> Fields<'w> {
 
     /// The text of a field that must be there; `None` is noted, with `message` if it is not set.
     pub fn required(&'w self, name: &str, message: &str) -> Option<String> {
-        self.needed(name, message)
+        self.needed(name, message, At::text)
+            .map(|mut text| std::mem::take(&mut *text))
+    }
+
+    /// The same for a path.
+    pub fn required_path(&'w self, name: &str, message: &str) -> Option<String> {
+        self.needed(name, message, At::path)
             .map(|mut text| std::mem::take(&mut *text))
     }
 
     /// The same for a text that is secret.
     pub fn required_secret(&'w self, name: &str, message: &str) -> Option<SecretText> {
-        self.needed(name, message).map(SecretText::new)
+        self.needed(name, message, At::text).map(SecretText::new)
     }
 
-    fn needed(&'w self, name: &str, message: &str) -> Option<Zeroizing<String>> {
+    fn needed(
+        &'w self,
+        name: &str,
+        message: &str,
+        read: impl Fn(&'w At<'w>) -> Result<Option<Zeroizing<String>>, Noted>,
+    ) -> Option<Zeroizing<String>> {
         let Some(at) = self.get(name) else {
             if self.at.may_hold_fields() {
                 self.at.missing(name, message);
             }
             return None;
         };
-        match at.text() {
+        match read(at) {
             Ok(Some(text)) => Some(text),
             Ok(None) => {
                 at.error(message);

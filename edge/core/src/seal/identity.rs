@@ -66,11 +66,6 @@ impl NodeIdentity {
         })))
     }
 
-    /// Whether a text is meant to be an identity, and so a secret.
-    pub fn is_meant(text: &str) -> bool {
-        begins(text.trim(), IDENTITY)
-    }
-
     /// The identity as text, `SEALEDGE-IDENTITY-1…`.
     pub fn text(&self) -> &str {
         &self.0.text

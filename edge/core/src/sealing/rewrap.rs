@@ -178,7 +178,7 @@ mod tests {
             Err("there is none".to_owned())
         }
 
-        fn error(&self, _: &str) {}
+        fn log_error(&self, _: &str) {}
     }
 
     fn at_once<T>(future: impl Future<Output = T>) -> T {

@@ -42,6 +42,8 @@ pub struct Unsealed {
 
 struct Failure {
     why: SealingError,
+    /// Whether the log has it, or whoever prepared the node.
+    is_said: Cell<bool>,
     at: Time,
     /// How long the next one waits at least.
     rest: Duration,
@@ -103,6 +105,14 @@ impl Unsealed {
         }
     }
 
+    /// Whether nobody has said yet that the last failure was this one, who does so now.
+    pub fn is_news(&self, why: &SealingError) -> bool {
+        match &*self.failure.borrow() {
+            Some(failure) if failure.why == *why => !failure.is_said.replace(true),
+            _ => true,
+        }
+    }
+
     /// Keeps what came of a try, and says once that the node is not unsealed, and that it is.
     async fn settle(
         &self,
@@ -126,6 +136,9 @@ impl Unsealed {
                     world.error(&format!("{why}; retrying"));
                 }
                 let failure = Failure::new(world, why.clone(), before.as_ref());
+                failure
+                    .is_said
+                    .set(before.is_some_and(|before| before.why == why && before.is_said.get()));
                 *self.failure.borrow_mut() = Some(failure);
                 Err(why)
             }
@@ -141,6 +154,7 @@ impl Failure {
         let part = u32::from(u16::from_le_bytes(random));
         Self {
             why,
+            is_said: Cell::new(false),
             at: world.now(),
             rest,
             pause: rest + rest / 4 * part / u32::from(u16::MAX),

@@ -7,19 +7,28 @@ use crate::sealing::SealingError;
 
 impl<P: Platform> Service<P> {
     /// Has the node's identity read or unwrapped, and creates the keys that the configuration wants to
-    /// exist. If the server that unwraps it is away, the log says so and requests try again.
+    /// exist. If the server that unwraps it is away, the log says so and requests try again. What comes
+    /// back is a warning: with that identity the node does not do all that it should.
     ///
     /// # Errors
     /// What the operator should know: of the identity, or of the first key that could not be created.
-    pub async fn prepare(&self) -> Result<(), String> {
+    pub async fn prepare(&self) -> Result<Option<String>, String> {
         self.sealing.try_again();
         match self.sealing.prepare(&self.platform).await {
-            Ok(()) => self.create_keys().await.map_err(|error| uncreated(&error)),
+            Ok(()) => {
+                let created = self.create_keys().await;
+                created.map_err(|error| uncreated(&error))?;
+                Ok(self.sealing.warning(&self.platform).await)
+            }
             Err(SealingError::Away(_)) => {
                 self.owes_keys.set(true);
-                Ok(())
+                Ok(None)
             }
-            Err(error) => Err(error.to_string()),
+            Err(error) => {
+                // Who asked for it says it.
+                self.sealing.is_news(&error);
+                Err(error.to_string())
+            }
         }
     }
 

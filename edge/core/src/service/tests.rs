@@ -43,8 +43,8 @@ impl<S: 'static> World for Machine<S> {
         self.fake.file(path).await
     }
 
-    fn error(&self, message: &str) {
-        self.fake.error(message);
+    fn log_error(&self, line: &str) {
+        self.fake.log_error(line);
     }
 }
 

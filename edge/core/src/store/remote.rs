@@ -20,7 +20,7 @@ mod tokens;
 #[cfg(test)]
 pub(crate) mod fake;
 
-pub(super) use courier::{Answer, Courier, Errand, Purpose, Repeat, shown};
+pub(super) use courier::{Answer, Courier, Errand, Purpose, Repeat};
 pub use endpoint::Endpoint;
 pub(super) use tokens::{Grant, Token, Tokens};
 

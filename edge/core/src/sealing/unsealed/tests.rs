@@ -168,7 +168,7 @@ fn rests_end_by_chance() {
             Err(String::new())
         }
 
-        fn error(&self, _: &str) {}
+        fn log_error(&self, _: &str) {}
     }
 
     let failure = |chance, before| {

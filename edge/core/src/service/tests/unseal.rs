@@ -76,7 +76,7 @@ impl Stage<Held> {
         (stage, held)
     }
 
-    fn prepare(&self) -> Result<(), String> {
+    fn prepare(&self) -> Result<Option<String>, String> {
         self.fake.run(self.service.prepare())
     }
 
@@ -107,7 +107,7 @@ impl Stage<Held> {
 fn a_node_whose_server_is_there_is_unsealed_at_the_start() {
     let (stage, held) = Stage::sealed();
     stage.answers();
-    assert_eq!(stage.prepare(), Ok(()));
+    assert_eq!(stage.prepare(), Ok(None));
     assert!(stage.is_asked());
     assert_eq!(held.names(), ["wanted"]);
     assert!(held.0.borrow().values().all(|value| is_sealed(value)));
@@ -123,7 +123,7 @@ fn a_node_whose_server_is_there_is_unsealed_at_the_start() {
 #[test]
 fn a_node_whose_server_is_away_starts_and_tells_the_truth_until_it_is_back() {
     let (stage, held) = Stage::sealed();
-    assert_eq!(stage.prepare(), Ok(()));
+    assert_eq!(stage.prepare(), Ok(None));
     let begun = stage.fake.elapsed();
     for _ in 0..10 {
         let ready = stage.ask("GET /v1/ready");
@@ -157,7 +157,7 @@ fn a_node_whose_server_is_away_starts_and_tells_the_truth_until_it_is_back() {
 fn what_is_sealed_is_a_store_that_fails_until_the_node_is_unsealed() {
     let (stage, held) = Stage::sealed();
     stage.answers();
-    assert_eq!(stage.prepare(), Ok(()));
+    assert_eq!(stage.prepare(), Ok(None));
 
     let stage = Stage::with_config(Fake::default(), held, config(""));
     for _ in 0..3 {
@@ -177,7 +177,7 @@ fn what_is_sealed_is_a_store_that_fails_until_the_node_is_unsealed() {
 #[test]
 fn a_configured_key_is_there_as_soon_as_the_server_is() {
     let (stage, held) = Stage::sealed();
-    assert_eq!(stage.prepare(), Ok(()));
+    assert_eq!(stage.prepare(), Ok(None));
     assert_eq!(stage.status("PUT /v1/key/generate/wanted"), 404);
     stage.answers();
     stage.fake.pass(Duration::from_secs(1));
@@ -193,7 +193,7 @@ fn configured_keys_that_can_not_be_created_later_are_a_line() {
     let more = "keys: [{name: wanted}]\n";
     let stranger = NodeIdentity::generate(&mut |bytes| bytes.fill(2));
     let stage = Stage::with_config(Fake::default(), Held::default(), config(more));
-    assert_eq!(stage.prepare(), Ok(()));
+    assert_eq!(stage.prepare(), Ok(None));
     stage.unwrap_to(stranger.text());
     stage.fake.pass(Duration::from_secs(1));
     for _ in 0..2 {
@@ -212,7 +212,7 @@ fn configured_keys_that_can_not_be_created_later_are_a_line() {
 #[test]
 fn configured_keys_wait_for_a_store_that_is_away_too() {
     let stage = Stage::with_config(Fake::default(), Away, config("keys: [{name: wanted}]\n"));
-    assert_eq!(stage.fake.run(stage.service.prepare()), Ok(()));
+    assert_eq!(stage.fake.run(stage.service.prepare()), Ok(None));
     let identity = STANDARD.encode(node().text());
     stage
         .fake
@@ -242,7 +242,7 @@ fn what_is_wrong_and_not_away_keeps_the_service_from_starting() {
         format!("{begin}can't be unwrapped: {place}: status 400: invalid role or secret ID");
     assert_eq!(why, expected);
 
-    // It may come to that later, too: then each request says it.
+    // It may come to that later, too. Who prepared the node has said this one.
     let ready = stage.ask("GET /v1/ready");
     assert_eq!(
         ready,
@@ -252,13 +252,7 @@ fn what_is_wrong_and_not_away_keeps_the_service_from_starting() {
     assert!(body.contains(r#""keystore_unavailable":true"#), "{body}");
     assert!(!body.contains("unreachable"), "{body}");
     assert_eq!(stage.status("PUT /v1/key/create/k"), 502);
-    assert_eq!(
-        stage.fake.lines(),
-        [
-            expected.clone(),
-            format!("failed to create key: 'k': {expected}")
-        ]
-    );
+    assert_eq!(stage.fake.lines(), [""; 0]);
     assert_eq!(held.names(), [""; 0]);
 }
 
@@ -273,9 +267,9 @@ fn a_reload_keeps_the_identity_and_tries_for_one_at_once() {
         let next = stage.service.successor(config(keys), machine);
         next.come_into_force();
         stage.service = Rc::new(next);
-        assert_eq!(stage.prepare(), Ok(()));
+        assert_eq!(stage.prepare(), Ok(None));
     };
-    assert_eq!(stage.prepare(), Ok(()));
+    assert_eq!(stage.prepare(), Ok(None));
     assert!(stage.is_asked());
     reload(&mut stage, "keys: [{name: other}]\n");
     assert!(stage.is_asked());
@@ -293,4 +287,118 @@ fn a_reload_keeps_the_identity_and_tries_for_one_at_once() {
     assert_eq!(held.names(), ["other", "third"]);
     assert_eq!(stage.status("GET /v1/ready"), 200);
     assert!(!stage.is_asked());
+}
+
+#[test]
+fn what_keeps_a_node_from_its_identity_is_a_line_for_each_cause_and_not_for_each_request() {
+    let (stage, _) = Stage::sealed();
+    assert_eq!(stage.prepare(), Ok(None));
+    assert_eq!(stage.fake.lines(), [AWAY]);
+    for (status, body, why) in [
+        (
+            400,
+            r#"{"errors":["invalid role or secret ID"]}"#,
+            "status 400: invalid role or secret ID",
+        ),
+        (
+            403,
+            r#"{"errors":["permission denied"]}"#,
+            "status 403: permission denied",
+        ),
+        (
+            200,
+            r#"{"auth": {"client_token": "hv"#,
+            "status 200: the answer is no valid JSON; was it cut off?",
+        ),
+    ] {
+        stage.fake.serve(move |_| Reply::json(status, body));
+        for _ in 0..10 {
+            stage.fake.pass(Duration::from_secs(20));
+            for _ in 0..5 {
+                assert_eq!(stage.status("PUT /v1/key/create/k"), 502);
+                assert_eq!(stage.status("GET /v1/ready"), 502);
+            }
+        }
+        let lines = stage.fake.lines();
+        let [line] = &lines[..] else {
+            panic!("{lines:?}")
+        };
+        assert!(line.starts_with("failed to create key: 'k': "), "{line}");
+        assert!(line.ends_with(why), "{line}");
+    }
+    // Away is another cause, and so is what comes after that.
+    stage.fake.serve(|_| Reply::refused());
+    for _ in 0..10 {
+        stage.fake.pass(Duration::from_secs(20));
+        assert_eq!(stage.status("PUT /v1/key/create/k"), 502);
+    }
+    assert_eq!(stage.fake.lines(), [AWAY]);
+    stage.fake.serve(|_| Reply::json(400, r#"{"errors":[]}"#));
+    for _ in 0..10 {
+        stage.fake.pass(Duration::from_secs(20));
+        assert_eq!(stage.status("GET /v1/ready"), 502);
+    }
+    assert_eq!(stage.fake.lines().len(), 1);
+    stage.answers();
+    stage.fake.pass(Duration::from_secs(20));
+    assert_eq!(stage.status("GET /v1/ready"), 200);
+    assert_eq!(stage.fake.lines(), [UNSEALED]);
+}
+
+#[test]
+fn a_node_that_is_no_recipient_or_signer_is_a_warning() {
+    let stranger = NodeIdentity::generate(&mut |bytes| bytes.fill(2));
+    let [own, other] = [node(), stranger].map(|it| it.recipient().to_string());
+    for (recipients, signers, warned) in [
+        (&own, &own, None),
+        (&other, &own, Some("seal.recipients")),
+        (&own, &other, Some("seal.signers")),
+    ] {
+        let config = configured(&format!(
+            "keystore: {{mem: {{}}}}\nseal: {{recipients: [{recipients}], signers: [{signers}], \
+             unseal: {{identity: {}}}}}\n",
+            node().text()
+        ));
+        let stage = Stage::with_config(Fake::default(), Held::default(), config);
+        let warning = stage.prepare().unwrap();
+        assert_eq!(warning.is_some(), warned.is_some());
+        if let (Some(warning), Some(field)) = (warning, warned) {
+            let node = node().recipient().fingerprint().to_string();
+            assert!(
+                warning.contains(field) && warning.contains(&node),
+                "{warning}"
+            );
+            assert!(warning.ends_with("so it creates no keys"), "{warning}");
+        }
+        assert_eq!(stage.fake.lines(), [""; 0]);
+    }
+}
+
+#[test]
+fn no_identity_gets_into_the_log_or_an_answer_as_a_name() {
+    let (stage, held) = Stage::sealed();
+    stage.answers();
+    assert_eq!(stage.prepare(), Ok(None));
+    for text in [node().text().to_owned(), node().text().to_lowercase()] {
+        let (status, body) = stage.ask(&format!("PUT /v1/key/create/{text}"));
+        assert_eq!(status, 400);
+        assert!(
+            !body.contains(&text) && body.contains("SEALEDGE-IDENTITY-***"),
+            "{body}"
+        );
+        stage.fake.error(&format!("cannot read {text}"));
+        assert_eq!(stage.fake.lines(), ["cannot read SEALEDGE-IDENTITY-***"]);
+        let record = audit::Record {
+            time: stage.fake.now(),
+            ip: "::1",
+            path: &format!("/v1/key/create/{text}"),
+            identity: None,
+            status,
+            duration: Duration::ZERO,
+        };
+        let record = String::from_utf8(record.to_json()).unwrap();
+        let expected = r#""path":"/v1/key/create/SEALEDGE-IDENTITY-***""#;
+        assert!(record.contains(expected), "{record}");
+    }
+    assert_eq!(held.names(), ["wanted"]);
 }

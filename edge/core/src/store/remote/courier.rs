@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::outage::Outage;
+use crate::conceal::{Secrets, shown};
 use crate::outgoing::{Fault, Request, Response};
 use crate::platform::World;
 use crate::store::StoreError;
@@ -20,9 +21,6 @@ const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(200);
 const JITTER_MILLIS: u16 = 800;
 
-/// The most characters of what a server says that a message shows.
-const SHOWN: usize = 200;
-
 /// Sends requests to one server, and says once that it is away.
 pub struct Courier<W> {
     /// The platform.
@@ -30,6 +28,7 @@ pub struct Courier<W> {
     /// The server.
     pub origin: String,
     explain: fn(&Response) -> String,
+    secrets: fn(&Request) -> Secrets,
     outage: Outage,
 }
 
@@ -62,6 +61,8 @@ pub enum Repeat {
 pub struct Answer {
     response: Response,
     place: String,
+    /// What was secret in the request: an answer may repeat it.
+    secrets: Secrets,
     /// Whether an earlier try may have done already what the request asks for.
     pub is_repeated: bool,
 }
@@ -78,7 +79,10 @@ impl Answer {
         parse: impl FnOnce(&Response) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         parse(&self.response).map_err(|error| match error {
-            StoreError::Failed(why) => StoreError::Failed(format!("{}: {why}", self.place)),
+            StoreError::Failed(why) => {
+                let why = self.secrets.hide(&why);
+                StoreError::Failed(format!("{}: {why}", self.place))
+            }
             error => error,
         })
     }
@@ -95,12 +99,18 @@ struct Trouble {
 
 impl<W: World> Courier<W> {
     /// A courier to the server with this origin. `explain` says what an answer with a status of 400 or
-    /// more means, for the log.
-    pub fn new(world: W, origin: String, explain: fn(&Response) -> String) -> Self {
+    /// more means, for the log; `secrets` what of a request may not get there.
+    pub fn new(
+        world: W,
+        origin: String,
+        explain: fn(&Response) -> String,
+        secrets: fn(&Request) -> Secrets,
+    ) -> Self {
         Self {
             world,
             origin,
             explain,
+            secrets,
             outage: Outage::default(),
         }
     }
@@ -170,6 +180,7 @@ impl<W: World> Courier<W> {
             request.timeout = request.timeout.min(self.left(errand));
             let path = request.path.split('?').next().unwrap_or_default();
             let place = format!("{} {}{path}", request.method, self.origin);
+            let secrets = (self.secrets)(&request);
             let asked = self.world.now();
             let trouble = match self.world.fetch(request).await {
                 Ok(response) => match self.trouble(&response) {
@@ -178,6 +189,7 @@ impl<W: World> Courier<W> {
                         return Ok(Answer {
                             response,
                             place,
+                            secrets,
                             is_repeated,
                         });
                     }
@@ -192,7 +204,7 @@ impl<W: World> Courier<W> {
             let pause = trouble.wait.max(PAUSE + self.jitter());
             let is_allowed = repeat == Repeat::Safe || !trouble.may_be_done;
             if tries == 0 || !trouble.may_be_repeated || !is_allowed || pause >= self.left(errand) {
-                return Err(StoreError::Unreachable(trouble.cause));
+                return Err(StoreError::Unreachable(secrets.hide(&trouble.cause)));
             }
             is_repeated |= trouble.may_be_done;
             self.world.sleep(pause).await;
@@ -234,6 +246,8 @@ impl<W: World> Courier<W> {
         match response.status {
             300..400 => {
                 let to = response.header("location").unwrap_or("an unknown place");
+                // A query may be secret.
+                let to = to.split(['?', '#']).next().unwrap_or_default();
                 Some(Trouble {
                     may_be_repeated: false,
                     ..Trouble::new(format!(
@@ -275,16 +289,4 @@ fn retry_after(response: &Response) -> Duration {
         .header("retry-after")
         .and_then(|text| text.trim().parse().ok());
     Duration::from_secs(seconds.unwrap_or(0))
-}
-
-/// What a server says, as a message shows it: on one line, printable, and not too long.
-pub fn shown(text: &str) -> String {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let line = words.join(" ");
-    let printable = |character: &char| !character.is_control();
-    let mut shown: String = line.chars().filter(printable).take(SHOWN).collect();
-    if line.chars().filter(printable).nth(SHOWN).is_some() {
-        shown.push_str("...");
-    }
-    shown
 }

@@ -52,6 +52,14 @@ impl Reply {
         self
     }
 
+    /// The same answer, of another type.
+    pub fn with_type(mut self, kind: &str) -> Self {
+        if let Ok(response) = &mut self.1 {
+            response.headers = vec![("content-type".into(), kind.into())];
+        }
+        self
+    }
+
     /// The same answer, so much later.
     pub fn after(self, duration: Duration) -> Self {
         Self(duration, self.1)
@@ -230,7 +238,7 @@ impl World for Fake {
         }
     }
 
-    fn error(&self, message: &str) {
+    fn log_error(&self, message: &str) {
         self.0.lines.borrow_mut().push(message.into());
     }
 }

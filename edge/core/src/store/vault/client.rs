@@ -22,7 +22,7 @@ impl<W: World> Client<W> {
     pub fn new(access: &Access, world: W) -> Self {
         let origin = access.server.origin.clone();
         Self {
-            courier: Courier::new(world, origin, wire::explain),
+            courier: Courier::new(world, origin, wire::explain, wire::secrets),
             tokens: Tokens::default(),
         }
     }

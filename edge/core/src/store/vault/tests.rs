@@ -9,6 +9,7 @@ use crate::outgoing::Response;
 mod driver;
 mod engine;
 mod interleavings;
+mod echoes;
 mod logins;
 mod outages;
 mod replaces;

@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::Access;
+use crate::conceal::{Secrets, shown};
 use crate::outgoing::{Request, Response};
 use crate::store::StoreError;
-use crate::store::remote::shown;
 
 /// How long a request may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -78,6 +78,36 @@ pub fn with_body_of(mut request: Request, kind: &str, json: Zeroizing<Vec<u8>>) 
     request.headers.push(("content-type".into(), kind));
     request.body = json;
     request
+}
+
+/// What is secret in a request: its token, and the texts in its body. Those of the fields that say who
+/// logs in as what are none.
+pub fn secrets(request: &Request) -> Secrets {
+    let mut secrets = Secrets::default();
+    for (name, value) in &request.headers {
+        if name == "x-vault-token" {
+            secrets.add(value);
+        }
+    }
+    if let Ok(Value::Object(fields)) = serde_json::from_slice(&request.body) {
+        let body = Json(fields);
+        let is_login = body.get(&["jwt"]).is_some();
+        for (name, value) in &body.0 {
+            if !(is_login && name == "role") {
+                add_texts(&mut secrets, value);
+            }
+        }
+    }
+    secrets
+}
+
+fn add_texts(secrets: &mut Secrets, value: &Value) {
+    match value {
+        Value::String(text) => secrets.add(text),
+        Value::Array(values) => values.iter().for_each(|value| add_texts(secrets, value)),
+        Value::Object(fields) => fields.values().for_each(|value| add_texts(secrets, value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// An object of texts as JSON.
