@@ -57,6 +57,8 @@ mod sealed_record;
 mod sealing;
 #[path = "suite/shares.rs"]
 mod shares;
+#[path = "suite/signed.rs"]
+mod signed;
 #[path = "suite/sleep.rs"]
 mod sleep;
 #[path = "suite/soak.rs"]

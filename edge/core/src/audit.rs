@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::auth::Method;
 use crate::identity::Identity;
 use crate::log;
 use crate::time::Time;
@@ -17,8 +18,8 @@ pub struct Record<'a> {
     pub ip: &'a str,
     /// The path as router and policy saw it.
     pub path: &'a str,
-    /// Who asked; `None` if that was not to be found out.
-    pub identity: Option<Identity>,
+    /// Who asked, and how that was proved; `None` if it was not.
+    pub caller: Option<(Identity, Method)>,
     /// The answer's HTTP status.
     pub status: u16,
     /// How long the answer took.
@@ -27,14 +28,16 @@ pub struct Record<'a> {
 
 impl Record<'_> {
     /// The record as one line of JSON, in the form of KES's audit stream:
-    /// `{time, request: {ip, path, identity}, response: {code, time}}`, the last in nanoseconds.
+    /// `{time, request: {ip, path, identity, auth}, response: {code, time}}`, the last in nanoseconds;
+    /// `auth` is not in KES's.
     pub fn to_json(&self) -> Vec<u8> {
         let line = Line {
             time: self.time.timestamp(),
             request: Request {
                 ip: self.ip,
                 path: self.path,
-                identity: self.identity.map(|i| i.to_string()).unwrap_or_default(),
+                identity: self.caller.map(|it| it.0.to_string()).unwrap_or_default(),
+                auth: self.caller.map(|it| it.1),
             },
             response: Response {
                 code: self.status,
@@ -57,6 +60,8 @@ struct Request<'a> {
     ip: &'a str,
     path: &'a str,
     identity: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth: Option<Method>,
 }
 
 #[derive(Serialize)]

@@ -6,6 +6,10 @@
 
 use std::fmt;
 
+use crate::api_key::NotAnApiKey;
+use crate::auth::Method;
+use crate::auth::nonces::Replay;
+use crate::auth::signature::SignatureError;
 use crate::certificate::ForwardedError;
 use crate::identity::Identity;
 use crate::key::{CorruptKey, InvalidKeySize, NoHmacKey, UnsupportedCipher};
@@ -44,6 +48,18 @@ pub enum Error {
     NotAProxy,
     /// The forwarded certificate does not identify a client.
     Forwarded(ForwardedError),
+    /// The request's signature proves nothing.
+    Signature(SignatureError),
+    /// A signed request is not answered.
+    Replay(Replay),
+    /// Clients may not prove in this way who they are.
+    MethodOff(Method),
+    /// More than one thing says who sends the request.
+    SeveralCredentials,
+    /// A client has shown no certificate of a trusted authority, and must.
+    NotCertified,
+    /// What is sent as a bearer key is none.
+    BearerKey(NotAnApiKey),
     /// No policy allows the request.
     NotAllowed,
     /// A name breaks the rule for names.
@@ -135,6 +151,12 @@ impl Error {
             | Self::UntrustedCertificate
             | Self::NotAProxy
             | Self::Forwarded(_)
+            | Self::Signature(_)
+            | Self::Replay(Replay::Seen)
+            | Self::MethodOff(_)
+            | Self::SeveralCredentials
+            | Self::NotCertified
+            | Self::BearerKey(_)
             | Self::InvalidName(..)
             | Self::InvalidPattern(_)
             | Self::InvalidBody
@@ -156,6 +178,7 @@ impl Error {
             | Self::NotUnsealed(_)
             | Self::Corrupt { .. } => 502,
             Self::TimedOut { .. } => 504,
+            Self::Replay(Replay::Full) => 503,
         }
     }
 
@@ -219,6 +242,20 @@ impl fmt::Display for Error {
                  remove the header or add the proxy to tls.proxy.identities",
             ),
             Self::Forwarded(why) => write!(f, "tls: the forwarded client certificate {why}"),
+            Self::Signature(why) => write!(f, "signature: {why}"),
+            Self::Replay(why) => write!(f, "signature: {why}"),
+            Self::MethodOff(method) => write!(
+                f,
+                "{method} is not taken here: use another credential, or turn it on in the section `auth`"
+            ),
+            Self::SeveralCredentials => f.write_str(
+                "more than one credential: send one of a client certificate, a signature and a bearer key",
+            ),
+            Self::NotCertified => f.write_str(
+                "a client certificate of a trusted authority is required: in the TLS handshake, or in \
+                 'client-cert' and covered by the signature",
+            ),
+            Self::BearerKey(why) => why.fmt(f),
             Self::NotAllowed => f.write_str("not authorized: insufficient permissions"),
             Self::InvalidName(kind, name) => {
                 let what = match kind {

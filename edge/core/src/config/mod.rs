@@ -3,6 +3,7 @@
 //! [`parse`] reads it once, for every platform, and reports all that is wrong with it, each problem
 //! with its line and field. What a platform can do is declared in [`Supported`].
 
+mod auth;
 mod keystore;
 mod known;
 mod seal;
@@ -14,6 +15,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub use auth::Auth;
 pub use seal::{Seal, Unseal, Unwrapping, Wrapped};
 
 use std::collections::BTreeMap;
@@ -38,6 +40,8 @@ pub struct Config {
     pub admin: Option<Identity>,
     /// The server's certificate and how clients prove who they are.
     pub tls: Tls,
+    /// How clients may prove who they are, beside their certificates.
+    pub auth: Auth,
     /// Settings of single routes, by the path as written in [`Supported::api_paths`].
     pub api: BTreeMap<String, ApiSettings>,
     /// What clients may do, by the policy's name. An identity stands in one policy at most, and

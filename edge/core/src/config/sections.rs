@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::auth::{auth, needs_authorities};
 use super::keystore::keystore;
 use super::seal::seal;
 use super::walk::{At, Fields, Noted, listed, nearest};
@@ -22,8 +23,8 @@ const NO_CLIENT: &str =
 /// The whole configuration; `None` if it has no key store.
 pub(super) fn config(root: &At<'_>, supported: &Supported<'_>) -> Option<Config> {
     let fields = root.fields(&[
-        "version", "address", "admin", "tls", "api", "policy", "cache", "log", "keys", "keystore",
-        "seal",
+        "version", "address", "admin", "tls", "auth", "api", "policy", "cache", "log", "keys",
+        "keystore", "seal",
     ]);
     version(&fields);
     let mut holders = Holders::default();
@@ -32,6 +33,8 @@ pub(super) fn config(root: &At<'_>, supported: &Supported<'_>) -> Option<Config>
         .unwrap_or_else(|| DEFAULT_ADDRESS.into());
     let admin = admin(root, fields.get("admin"), &mut holders);
     let tls = tls(root, fields.get("tls"), supported, &mut holders);
+    let auth = fields.get("auth").map(auth).unwrap_or_default();
+    needs_authorities(root, &auth, supported);
     let api = fields
         .get("api")
         .map(|at| api(at, supported))
@@ -52,6 +55,7 @@ pub(super) fn config(root: &At<'_>, supported: &Supported<'_>) -> Option<Config>
         address,
         admin,
         tls,
+        auth,
         api,
         policies,
         cache,

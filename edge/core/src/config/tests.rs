@@ -223,8 +223,10 @@ fn an_empty_file_is_told_all_that_it_needs() {
 
 #[test]
 fn a_platform_without_tls_refuses_its_fields_and_keeps_the_proxies() {
-    let rest = "version: v1\nadmin: {identity: disabled}\nkeystore: {mem: {}}\n";
-    assert!(read(rest, &EDGE).is_ok());
+    let rest = "version: v1\nadmin: {identity: disabled}\nkeystore: {mem: {}}\n\
+                auth: {authorities: [Kms.example.com:443]}\n";
+    let (config, _) = read(rest, &EDGE).unwrap_or_else(|errors| panic!("{errors:?}"));
+    assert_eq!(config.auth.authorities, ["kms.example.com"]);
     let proxy = format!("{rest}tls: {{proxy: {{identities: [{}]}}}}", identity('2'));
     let (config, _) = read(&proxy, &EDGE).unwrap_or_else(|errors| panic!("{errors:?}"));
     assert_eq!(config.tls.proxies, [identity('2')]);
@@ -233,11 +235,11 @@ fn a_platform_without_tls_refuses_its_fields_and_keeps_the_proxies() {
     assert_eq!(
         errors(&format!("{rest}{tls}"), &EDGE),
         [
-            "line 5: tls.key: this platform brings its own TLS; remove this field",
-            "line 6: tls.cert: this platform brings its own TLS; remove this field",
-            "line 7: tls.password: this platform brings its own TLS; remove this field",
-            "line 8: tls.ca: this platform brings its own TLS; remove this field",
-            "line 9: tls.auth: this platform can't verify client certificates; write `off`",
+            "line 6: tls.key: this platform brings its own TLS; remove this field",
+            "line 7: tls.cert: this platform brings its own TLS; remove this field",
+            "line 8: tls.password: this platform brings its own TLS; remove this field",
+            "line 9: tls.ca: this platform brings its own TLS; remove this field",
+            "line 10: tls.auth: this platform can't verify client certificates; write `off`",
         ]
     );
     assert_eq!(
