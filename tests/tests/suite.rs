@@ -17,6 +17,8 @@ mod crash;
 mod dev;
 #[path = "suite/faults.rs"]
 mod faults;
+#[path = "suite/forwarded.rs"]
+mod forwarded;
 #[path = "suite/go_sdk.rs"]
 mod go_sdk;
 #[path = "suite/history.rs"]

@@ -39,7 +39,9 @@ impl fmt::Display for Method {
 pub const LONGEST_HEADER: usize = 16 << 10;
 
 /// What a request carries beside its line and its body that may prove who sends it.
-#[derive(Clone, Debug, Default)]
+///
+/// It may hold bearer keys, so it has no `Debug`.
+#[derive(Clone, Default)]
 pub struct Presented {
     /// For whom the request is: the header `Host` or `:authority`, as it came.
     pub authority: String,
@@ -55,7 +57,7 @@ pub struct Presented {
 
 impl Presented {
     /// The values of a header, a line each.
-    pub fn lines<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    pub fn lines(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         let named = self.headers.iter().filter(move |header| header.0 == name);
         named.map(|(_, value)| value.as_slice())
     }
@@ -64,12 +66,15 @@ impl Presented {
     ///
     /// # Errors
     /// It comes more than once, is too long, or is no ASCII text.
-    pub fn only(&self, name: &'static str) -> Result<Option<&str>, BadHeader> {
+    pub fn only(&self, name: &str) -> Result<Option<&str>, BadHeader> {
         let mut lines = self.lines(name);
         let Some(line) = lines.next() else {
             return Ok(None);
         };
-        let bad = |why| BadHeader { name, why };
+        let bad = |why| BadHeader {
+            name: name.to_owned(),
+            why,
+        };
         if lines.next().is_some() {
             return Err(bad(Why::Several));
         }
@@ -84,9 +89,9 @@ impl Presented {
 }
 
 /// A header that can't be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadHeader {
-    name: &'static str,
+    name: String,
     why: Why,
 }
 
@@ -99,7 +104,7 @@ enum Why {
 
 impl fmt::Display for BadHeader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.name;
+        let name = &self.name;
         match self.why {
             Why::Several => write!(f, "the header '{name}' comes more than once: send it once"),
             Why::TooLong => write!(

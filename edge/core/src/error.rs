@@ -8,6 +8,7 @@ use std::fmt;
 
 use crate::api_key::NotAnApiKey;
 use crate::auth::Method;
+use crate::auth::forwarded::Form;
 use crate::auth::nonces::Replay;
 use crate::auth::signature::SignatureError;
 use crate::certificate::ForwardedError;
@@ -319,7 +320,14 @@ const fn failed_to(action: Action) -> &'static str {
 impl fmt::Display for ForwardedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Unreadable => "is not one URL-escaped PEM certificate",
+            Self::Form(Form::Pem) => "is not one URL-escaped PEM certificate",
+            Self::Form(Form::ClientCert) => "is not as RFC 9440 has it",
+            Self::Form(Form::Der) => "is not DER in base64",
+            Self::Form(Form::Xfcc) => {
+                "is not in the last element of the header as `Cert`, URL-escaped PEM"
+            }
+            Self::Unreadable => "is malformed",
+            Self::Usage => "is not for clients (its extended key usage)",
             Self::Authority => "is that of a certificate authority",
             Self::NotYetValid => "is not valid yet",
             Self::Expired => "has expired",

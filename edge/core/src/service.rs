@@ -12,7 +12,7 @@ use crate::audit;
 use crate::auth::Presented;
 use crate::cache::{Cache, Seed};
 use crate::client::Client;
-use crate::config::{ApiSettings, Auth, CacheExpiry, Config, LogSettings};
+use crate::config::{ApiSettings, Auth, CacheExpiry, Config, LogSettings, Proxies};
 use crate::error::{Action, Error, Kind};
 use crate::identity::Identity;
 use crate::key::Key;
@@ -76,9 +76,8 @@ pub struct Service<P> {
     pub(crate) routes: Vec<Route>,
     router: Router,
     admin: Option<Identity>,
-    proxies: Vec<Identity>,
-    /// The header of forwarded certificates, while a proxy is listed.
-    forwarded_header: Option<String>,
+    /// Whose certificates are those of the clients behind them.
+    proxies: Proxies,
     auth: Auth,
     keys: Vec<Name>,
     /// Whether the key store was away when it was last asked for a key, and whether a call asks now.
@@ -129,7 +128,6 @@ impl<P: Platform> Service<P> {
                 None => route,
             })
             .collect();
-        let has_proxies = !config.tls.proxies.is_empty();
         Self {
             platform,
             policies: Policies::new(config.policies),
@@ -137,7 +135,6 @@ impl<P: Platform> Service<P> {
             router: Router::new(routes.iter().copied()),
             routes,
             admin: config.admin,
-            forwarded_header: has_proxies.then_some(config.tls.forwarded_certificate_header),
             proxies: config.tls.proxies,
             auth: config.auth,
             keys: config.keys,

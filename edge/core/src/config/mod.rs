@@ -6,6 +6,7 @@
 mod auth;
 mod keystore;
 mod known;
+mod proxies;
 mod seal;
 mod sections;
 mod tree;
@@ -22,6 +23,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
+use crate::auth::forwarded::Form;
 use crate::identity::Identity;
 use crate::name::Name;
 use crate::outgoing::Destination;
@@ -106,10 +110,46 @@ pub struct Tls {
     /// Whether client certificates must come from a trusted authority (`auth: on`). Otherwise any
     /// certificate is taken: only its public key counts.
     pub verify_clients: bool,
-    /// TLS proxies that may forward a client's certificate.
-    pub proxies: Vec<Identity>,
-    /// The header in which a proxy forwards it, in lower case. Default: `x-tls-client-cert`.
-    pub forwarded_certificate_header: String,
+    /// The TLS proxies that may forward a client's certificate.
+    pub proxies: Proxies,
+}
+
+/// TLS proxies that may forward a client's certificate, the section `tls.proxy`.
+///
+/// It holds a secret, so it has no `Debug`.
+pub struct Proxies {
+    /// Those that show by mTLS who they are.
+    pub identities: Vec<Identity>,
+    /// The addresses of those that show it by a secret.
+    pub addresses: Vec<IpNet>,
+    /// That secret, of at least 32 bytes, if there are addresses.
+    pub secret: Option<SecretText>,
+    /// The header with the secret, in lower case. Default: `x-proxy-secret`.
+    pub secret_header: String,
+    /// How they write the certificate. Default: URL-escaped PEM.
+    pub form: Form,
+    /// The header in which they write it, in lower case. Default: that of the form.
+    pub header: String,
+}
+
+impl Proxies {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.identities.is_empty() && self.addresses.is_empty()
+    }
+}
+
+impl Default for Proxies {
+    fn default() -> Self {
+        Self {
+            identities: Vec::new(),
+            addresses: Vec::new(),
+            secret: None,
+            secret_header: "x-proxy-secret".into(),
+            form: Form::Pem,
+            header: Form::Pem.header().into(),
+        }
+    }
 }
 
 /// The settings of one route.

@@ -1,10 +1,17 @@
 //! Who asks, and how that is proved.
 
+use std::net::IpAddr;
+
+use subtle::ConstantTimeEq;
+
 use super::{Incoming, Service};
 use crate::api_key::ApiKey;
+use crate::auth::forwarded::Form;
 use crate::auth::signature::{self, Message, SignatureError, Signed};
 use crate::auth::{Method, Presented};
-use crate::certificate::{self, Principal};
+use crate::certificate::{self, ForwardedError, Principal};
+use crate::client::Client;
+use crate::config::Proxies;
 use crate::error::Error;
 use crate::identity::Identity;
 use crate::platform::Platform;
@@ -61,8 +68,10 @@ impl<P: Platform> Service<P> {
             crate::auth::digest::HEADER,
             AUTHORIZATION,
         ];
-        let forwarded = self.forwarded_header.iter().map(String::as_str);
-        let mut headers: Vec<String> = known.into_iter().chain(forwarded).map(Into::into).collect();
+        let proxies = [&self.proxies.header, &self.proxies.secret_header];
+        let proxies = proxies.into_iter().map(String::as_str);
+        let proxies = proxies.filter(|_| !self.proxies.is_empty());
+        let mut headers: Vec<String> = known.into_iter().chain(proxies).map(Into::into).collect();
         headers.sort_unstable();
         headers.dedup();
         headers
@@ -71,20 +80,36 @@ impl<P: Platform> Service<P> {
     /// Who asks: whoever the one credential of the request is of.
     pub(super) fn identify(
         &self,
-        principal: Principal,
+        client: &Client,
         method_and_path: (&str, &str),
         presented: Option<&Presented>,
         now: Time,
     ) -> Result<Caller, Error> {
-        let own = self.by_connection(principal, now);
-        let is_proxy = own
+        let own = self.by_connection(client.principal(), now);
+        let is_listed = own
             .as_ref()
-            .is_ok_and(|caller| self.proxies.contains(&caller.identity));
+            .is_ok_and(|caller| self.proxies.identities.contains(&caller.identity));
         match presented {
-            Some(presented) => self.by_headers(own, is_proxy, method_and_path, presented, now),
-            None if is_proxy => Err(Error::NoCertificate),
+            Some(presented) => {
+                let is_proxy = is_listed || self.has_secret(client.ip(), presented);
+                self.by_headers(own, is_proxy, method_and_path, presented, now)
+            }
+            None if is_listed => Err(Error::NoCertificate),
             None => own,
         }
+    }
+
+    /// Whether the request comes from a listed address with the secret of the proxies there.
+    fn has_secret(&self, ip: &str, presented: &Presented) -> bool {
+        let Some(secret) = &self.proxies.secret else {
+            return false;
+        };
+        let is_there = ip
+            .parse()
+            .is_ok_and(|ip: IpAddr| self.proxies.addresses.iter().any(|net| net.contains(&ip)));
+        let sent = presented.only(&self.proxies.secret_header).ok().flatten();
+        is_there
+            && sent.is_some_and(|sent| sent.as_bytes().ct_eq(secret.expose().as_bytes()).into())
     }
 
     /// The client whose certificate the connection has.
@@ -123,12 +148,15 @@ impl<P: Platform> Service<P> {
             Err(Error::NoCertificate) => None,
             Err(error) => return Err(error),
         };
-        let is_forwarded = |name: &str| presented.lines(name).next().is_some();
-        if !is_proxy && self.forwarded_header.as_deref().is_some_and(is_forwarded) {
+        if !is_proxy && self.is_forwarded(presented) {
             return Err(Error::NotAProxy);
         }
+        let forwarded = if is_proxy {
+            self.by_proxy(presented, now)
+        } else {
+            None
+        };
         let signed = self.by_signature(method_and_path, presented, now);
-        let forwarded = self.by_proxy(presented, now);
         let found = [own, forwarded, self.by_bearer(presented), signed];
         // Signatures of others, for others, are no credential, and yet explain why there is none.
         let mut other = None;
@@ -143,17 +171,38 @@ impl<P: Platform> Service<P> {
         caller.or(other).unwrap_or(Err(Error::NoCertificate))
     }
 
+    /// Whether the request has what only a proxy may send, while there are proxies.
+    fn is_forwarded(&self, presented: &Presented) -> bool {
+        let has = |name: &str| presented.lines(name).next().is_some();
+        // The certificate of who signs comes in the same header.
+        let is_signers =
+            self.proxies.form == Form::ClientCert && signature::is_presented(presented);
+        !self.proxies.is_empty() && has(&self.proxies.header) && !is_signers
+    }
+
     /// The client whose certificate a listed proxy forwards.
     fn by_proxy(&self, presented: &Presented, now: Time) -> Option<Result<Caller, Error>> {
-        let mut lines = presented.lines(self.forwarded_header.as_deref()?);
-        let line = lines.next()?;
-        if lines.next().is_some() {
-            return Some(Err(Error::SeveralCertificates));
+        let Proxies { form, header, .. } = &self.proxies;
+        match presented.lines(header).count() {
+            0 => None,
+            1 => Some(self.forwarded(form.read(header, presented), now)),
+            _ => Some(Err(Error::SeveralCertificates)),
         }
-        let found = certificate::forwarded(line, now);
-        Some(found.map_err(Error::Forwarded).map(|(identity, expires)| {
-            Caller::certified(identity, Method::Forwarded, Some(expires))
-        }))
+    }
+
+    fn forwarded(&self, chain: Option<Vec<Vec<u8>>>, now: Time) -> Result<Caller, Error> {
+        let form = ForwardedError::Form(self.proxies.form);
+        let chain = chain.ok_or(Error::Forwarded(form))?;
+        let own = chain.first().ok_or(Error::Forwarded(form))?;
+        let (identity, expires) = certificate::forwarded(own, now).map_err(Error::Forwarded)?;
+        if self.verifies_clients && !self.is_certified(&chain) {
+            return Err(Error::UntrustedCertificate);
+        }
+        Ok(Caller::certified(
+            identity,
+            Method::Forwarded,
+            Some(expires),
+        ))
     }
 
     /// The client that has signed the request.

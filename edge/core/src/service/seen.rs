@@ -50,7 +50,7 @@ impl<P: Platform> Service<P> {
             method,
             is_decoded: decoded.is_some(),
             path: decoded.unwrap_or(Cow::Borrowed(path)),
-            caller: self.identify(client.principal(), (method, path), presented, arrived),
+            caller: self.identify(client, (method, path), presented, arrived),
         }
     }
 

@@ -189,11 +189,7 @@ fn what_is_missing_or_doubled_is_named() {
         (input(";tag", ";expires=1;tag"), SignatureError::Expired),
         (input(";tag", ";other=1;tag"), SignatureError::NotAuthentic),
     ] {
-        assert_eq!(
-            verified(&message(), &presented).err(),
-            Some(error),
-            "{presented:?}"
-        );
+        assert_eq!(verified(&message(), &presented).err(), Some(error));
     }
 }
 
