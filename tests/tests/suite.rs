@@ -81,6 +81,8 @@ mod unread;
 mod unseal;
 #[path = "suite/vault.rs"]
 mod vault;
+#[path = "suite/webcrypto.rs"]
+mod webcrypto;
 
 /// The program.
 const SEALEDGE: &str = env!("CARGO_BIN_EXE_sealedge-under-test");

@@ -282,3 +282,38 @@ proptest! {
         }
     }
 }
+
+/// What `docs/authentication.md` shows, to the byte.
+#[test]
+fn the_documented_signature() {
+    let api_key: ApiKey = "kes:v1:AD9E7FSYWrMD+VjhI6q545cYT9YOyFxZb7UnjEepYDRc"
+        .parse()
+        .unwrap();
+    let message = Message {
+        method: "POST",
+        authority: "kms.example.com",
+        path: "/v1/key/generate/my-app-1",
+        query: None,
+    };
+    let body = b"{\"context\":\"YXBw\"}";
+    let nonce = std::array::from_fn(|at| at as u8);
+    let headers = Signer::new(api_key).headers(&message, body, nonce, at(NOW));
+    let header = |name| &headers.iter().find(|it| it.0 == name).unwrap().1;
+    let base = base::base(
+        [
+            ("@method", "POST"),
+            ("@authority", "kms.example.com"),
+            ("@path", "/v1/key/generate/my-app-1"),
+            ("content-digest", header("content-digest")),
+        ],
+        header(INPUT).strip_prefix("sealedge=").unwrap(),
+    );
+    let lines = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}"));
+    let lines = lines.collect::<Vec<_>>().join("\n");
+    let document = include_str!("../../../../../docs/authentication.md");
+    for text in [base, lines] {
+        assert!(document.contains(&text), "{text}");
+    }
+}
