@@ -27,7 +27,7 @@ impl Prepared {
             line: format!("POST /v1/key/generate/bench-{key}"),
             arrived: wall_clock(),
             client: client.clone(),
-            forwarded: None,
+            presented: None,
             audited: false,
             body: Body::None,
         };

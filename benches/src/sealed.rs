@@ -80,7 +80,7 @@ fn opening(instance: &mut dyn Instance, seal: Option<&NodeIdentity>) -> f64 {
         line: "GET /v1/key/describe/bench".to_owned(),
         arrived: wall_clock(),
         client,
-        forwarded: None,
+        presented: None,
         audited: false,
         body: Body::None,
     };

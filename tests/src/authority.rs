@@ -40,12 +40,14 @@ impl Authority {
         to_pem(&self.certificate)
     }
 
-    /// Issues a client's certificate with these contents, for a new key.
+    /// Issues a certificate with these contents, for a new key: a client's, unless they say otherwise.
     ///
     /// # Panics
     /// If there is no such certificate.
     pub fn issue(&self, mut params: CertificateParams) -> Credentials {
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        if params.extended_key_usages.is_empty() {
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        }
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Credentials {

@@ -18,8 +18,10 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use sealedge_core::api_key::ApiKey;
+use sealedge_core::auth::signature::{Message, Signer};
 use sealedge_core::certificate;
 use sealedge_core::identity::Identity;
+use sealedge_core::time::Time;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
@@ -141,6 +143,7 @@ impl Answer {
 /// A connection to a server.
 pub struct Client {
     sender: Sender,
+    signer: Option<Signer>,
 }
 
 enum Sender {
@@ -170,6 +173,16 @@ impl Client {
         let mut config = config(credentials, rustls::DEFAULT_VERSIONS);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Self::connect_with(address, config).await
+    }
+
+    /// Connects by HTTP/1.1 without a certificate, and signs its requests (RFC 9421) by this API key.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub async fn signing(address: &str, api_key: ApiKey) -> Result<Self, Error> {
+        let mut client = Self::connect(address, None).await?;
+        client.signer = Some(Signer::new(api_key));
+        Ok(client)
     }
 
     /// Connects by HTTP/2.
@@ -203,8 +216,10 @@ impl Client {
             .handshake(stream)
             .await?;
         tokio::spawn(connection);
-        let sender = Sender::Two(sender);
-        Ok(Self { sender })
+        Ok(Self {
+            sender: Sender::Two(sender),
+            signer: None,
+        })
     }
 
     /// Connects with these settings of TLS.
@@ -231,7 +246,10 @@ impl Client {
             tokio::spawn(connection);
             Sender::One(sender)
         };
-        Ok(Self { sender })
+        Ok(Self {
+            sender,
+            signer: None,
+        })
     }
 
     /// Sends a request and reads its answer.
@@ -275,6 +293,11 @@ impl Client {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
+        if let Some(signer) = &self.signer {
+            for (name, value) in signed(signer, method, path, &body) {
+                request = request.header(name, value);
+            }
+        }
         let body = Full::new(body);
         let response = match &mut self.sender {
             Sender::One(sender) => {
@@ -317,6 +340,30 @@ impl Client {
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.map_or(0.0, |value| value.parse().unwrap())
     }
+}
+
+/// The headers that sign a request to `localhost` now.
+pub fn signed(
+    signer: &Signer,
+    method: &str,
+    target: &str,
+    body: &[u8],
+) -> Vec<(&'static str, String)> {
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
+    };
+    let message = Message {
+        method,
+        authority: "localhost",
+        path,
+        query,
+    };
+    let mut nonce = [0; 16];
+    fastrand::fill(&mut nonce);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = Time::from_nanos(now.map_or(0, |now| now.as_nanos() as u64));
+    signer.headers(&message, body, nonce, now)
 }
 
 /// A TLS stream to a server, with nothing said yet.

@@ -4,6 +4,7 @@
 pub mod authority;
 pub mod client;
 pub mod frames;
+pub mod front;
 pub mod gate;
 pub mod history;
 pub mod log_stream;

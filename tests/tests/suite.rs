@@ -17,6 +17,8 @@ mod crash;
 mod dev;
 #[path = "suite/faults.rs"]
 mod faults;
+#[path = "suite/forwarded.rs"]
+mod forwarded;
 #[path = "suite/go_sdk.rs"]
 mod go_sdk;
 #[path = "suite/history.rs"]
@@ -61,6 +63,8 @@ mod sealed_record;
 mod sealing;
 #[path = "suite/shares.rs"]
 mod shares;
+#[path = "suite/signed.rs"]
+mod signed;
 #[path = "suite/sleep.rs"]
 mod sleep;
 #[path = "suite/soak.rs"]
@@ -81,6 +85,8 @@ mod unread;
 mod unseal;
 #[path = "suite/vault.rs"]
 mod vault;
+#[path = "suite/webcrypto.rs"]
+mod webcrypto;
 
 /// The program.
 const SEALEDGE: &str = env!("CARGO_BIN_EXE_sealedge-under-test");

@@ -37,6 +37,14 @@ impl Crypto for LentCrypto {
         opened(crypto::aes256_gcm_open(key, nonce, aad, buffer), buffer)
     }
 
+    fn ed25519_verifies(&self, key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
+        crypto::ed25519_verifies(key, message, signature)
+    }
+
+    fn p256_verifies(&self, key: &[u8; 65], message: &[u8], signature: &[u8; 64]) -> bool {
+        crypto::p256_verifies(key, message, signature)
+    }
+
     fn derive_and_seal(
         &self,
         key: &[u8; 32],

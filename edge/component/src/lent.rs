@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sealedge_core::auth::nonces::{Nonce, Replay};
 use sealedge_core::crypto::Crypto;
 use sealedge_core::outgoing::{Request, Response};
 use sealedge_core::platform::System;
@@ -22,6 +23,13 @@ pub trait Lent: 'static {
     fn begin(&self, io: u64, operation: Operation<'_>);
     /// Nobody waits for the operation any more.
     fn cancel(&self, io: u64);
+    /// Remembers a signed request for all instances.
+    ///
+    /// # Errors
+    /// It was seen before, or there is no room for it.
+    fn remember(&self, identity: &[u8; 32], nonce: &Nonce, until: u64) -> Result<(), Replay>;
+    /// Whether an authority of the configuration has issued the first of these certificates.
+    fn trusts(&self, certificates: &[Vec<u8>]) -> bool;
     /// A line for the audit log, with its line's end.
     fn audit(&self, line: &[u8]);
     /// A line for the error log.

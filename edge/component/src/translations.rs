@@ -16,7 +16,14 @@ macro_rules! translations {
                 line: what.line,
                 arrived: ::sealedge_core::time::Time::from_nanos(what.arrived),
                 client: ::sealedge_core::client::Client::from_bytes(what.client),
-                forwarded: what.forwarded.unwrap_or_default(),
+                presented: what.presented.map(|it| {
+                    ::std::boxed::Box::new(::sealedge_core::auth::Presented {
+                        authority: it.authority,
+                        query: it.query,
+                        headers: it.headers,
+                        shown: Some(it.shown),
+                    })
+                }),
                 audited: what.audited,
                 body: match what.body {
                     types::Body::None => Incoming::Whole(Vec::new()),
@@ -75,7 +82,7 @@ macro_rules! translations {
                 },
                 is_sealed: config.seal.is_some(),
                 outside: outside(config),
-                forwarded_header: None,
+                credential_headers: Vec::new(),
                 audit_log: config.log.audit,
                 error_log: config.log.error,
                 warnings,
@@ -112,7 +119,7 @@ macro_rules! translations {
             settings: &mut types::Settings,
             service: &::sealedge_core::service::Service<impl ::sealedge_core::platform::Platform>,
         ) {
-            settings.forwarded_header = service.forwarded_header().map(ToOwned::to_owned);
+            settings.credential_headers = service.credential_headers();
             settings.tls.certificate_optional = service.certificate_optional();
         }
 
@@ -140,6 +147,7 @@ macro_rules! translations {
                     Some(ContentType::Text) => types::ContentType::Text,
                     Some(ContentType::Metrics) => types::ContentType::Metrics,
                 },
+                asks_for_signature: response.asks_for_signature,
                 body: ::std::mem::take(&mut *response.body),
             }
         }

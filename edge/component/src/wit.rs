@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use sealedge_core::auth::nonces::{Nonce, Replay};
 use sealedge_core::client::Client;
 use sealedge_core::platform::System;
 
@@ -127,6 +128,18 @@ impl Lent for Imports {
 
     fn cancel(&self, io: u64) {
         lent::cancel(io);
+    }
+
+    fn remember(&self, identity: &[u8; 32], nonce: &Nonce, until: u64) -> Result<(), Replay> {
+        match lent::remember(identity, nonce, until) {
+            lent::Remembered::Fresh => Ok(()),
+            lent::Remembered::Seen => Err(Replay::Seen),
+            lent::Remembered::Full => Err(Replay::Full),
+        }
+    }
+
+    fn trusts(&self, certificates: &[Vec<u8>]) -> bool {
+        lent::trusts(certificates)
     }
 
     fn audit(&self, line: &[u8]) {

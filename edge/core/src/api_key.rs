@@ -9,8 +9,8 @@ use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::{self, EncodePrivateKey, KeypairBytes, SecretDocument};
+use ed25519_dalek::{Signer, SigningKey};
 use zeroize::Zeroizing;
 
 use crate::identity::Identity;
@@ -64,6 +64,11 @@ impl ApiKey {
     /// Who the server will say the holder of this key is.
     pub fn identity(&self) -> Identity {
         Identity::of_public_key(&self.public_key())
+    }
+
+    /// The key's signature of the message (RFC 8032, 5.1.6).
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message).to_bytes()
     }
 
     /// The private key as PKCS#8 DER (RFC 5958), for a TLS library. The document wipes itself.

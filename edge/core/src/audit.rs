@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::auth::Method;
 use crate::conceal::conceal;
 use crate::identity::Identity;
 use crate::log;
@@ -18,8 +19,8 @@ pub struct Record<'a> {
     pub ip: &'a str,
     /// The path as router and policy saw it.
     pub path: &'a str,
-    /// Who asked; `None` if that was not to be found out.
-    pub identity: Option<Identity>,
+    /// Who asked, and how that was proved; `None` if it was not.
+    pub caller: Option<(Identity, Method)>,
     /// The answer's HTTP status.
     pub status: u16,
     /// How long the answer took.
@@ -28,7 +29,8 @@ pub struct Record<'a> {
 
 impl Record<'_> {
     /// The record as one line of JSON, in the form of KES's audit stream:
-    /// `{time, request: {ip, path, identity}, response: {code, time}}`, the last in nanoseconds.
+    /// `{time, request: {ip, path, identity, auth}, response: {code, time}}`, the last in nanoseconds;
+    /// `auth` is not in KES's.
     pub fn to_json(&self) -> Vec<u8> {
         let line = Line {
             time: self.time.timestamp(),
@@ -36,7 +38,8 @@ impl Record<'_> {
                 ip: self.ip,
                 // A client may have put a secret in the place of a name.
                 path: &conceal(self.path),
-                identity: self.identity.map(|i| i.to_string()).unwrap_or_default(),
+                identity: self.caller.map(|it| it.0.to_string()).unwrap_or_default(),
+                auth: self.caller.map(|it| it.1),
             },
             response: Response {
                 code: self.status,
@@ -59,6 +62,8 @@ struct Request<'a> {
     ip: &'a str,
     path: &'a str,
     identity: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth: Option<Method>,
 }
 
 #[derive(Serialize)]

@@ -1,13 +1,10 @@
 //! Client certificates (RFC 5280) and what they say about who a client is.
 
-use std::borrow::Cow;
-
 use x509_parser::certificate::X509Certificate;
-use x509_parser::pem::Pem;
 use x509_parser::prelude::FromDer;
 
+use crate::auth::forwarded::Form;
 use crate::identity::Identity;
-use crate::route;
 use crate::time::Time;
 
 /// What a connection's certificates say about the client. Worked out once a connection.
@@ -110,31 +107,37 @@ impl Principal {
 /// Why a forwarded certificate does not identify a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForwardedError {
-    /// It is not one URL-escaped PEM certificate.
+    /// The header is not as its form has it.
+    Form(Form),
+    /// It is no certificate.
     Unreadable,
     /// It is an authority's certificate.
     Authority,
+    /// It is not for clients.
+    Usage,
     /// It is not valid yet.
     NotYetValid,
     /// It is not valid any more.
     Expired,
 }
 
-/// The client whose certificate a TLS proxy forwards as URL-escaped PEM (RFC 7468).
+/// The client whose certificate (DER) a TLS proxy forwards.
 ///
 /// The second is the first moment at which that certificate is not valid any more.
 ///
 /// # Errors
 /// [`ForwardedError`] says what is wrong with it.
-pub fn forwarded(header: &[u8], now: Time) -> Result<(Identity, Time), ForwardedError> {
-    let text = only_certificate(header).ok_or(ForwardedError::Unreadable)?;
-    let mut blocks = Pem::iter_from_buffer(text.as_bytes());
-    let Some(Ok(pem)) = blocks.next() else {
-        return Err(ForwardedError::Unreadable);
-    };
-    let certificate = parse(&pem.contents).ok_or(ForwardedError::Unreadable)?;
+pub fn forwarded(der: &[u8], now: Time) -> Result<(Identity, Time), ForwardedError> {
+    let certificate = parse(der).ok_or(ForwardedError::Unreadable)?;
     if certificate.is_ca() {
         return Err(ForwardedError::Authority);
+    }
+    // One that names no usage is for all (RFC 5280, 4.2.1.12).
+    match certificate.extended_key_usage() {
+        Ok(None) => {}
+        Ok(Some(usage)) if usage.value.client_auth || usage.value.any => {}
+        Ok(Some(_)) => return Err(ForwardedError::Usage),
+        Err(_) => return Err(ForwardedError::Unreadable),
     }
     let seconds = i64::try_from(now.as_nanos() / 1_000_000_000).unwrap_or(i64::MAX);
     let validity = certificate.validity();
@@ -145,18 +148,6 @@ pub fn forwarded(header: &[u8], now: Time) -> Result<(Identity, Time), Forwarded
         return Err(ForwardedError::Expired);
     }
     Ok((identity(&certificate), expiry(&certificate)))
-}
-
-/// The PEM text of a header, if that is one certificate and nothing else. Headers of one name may be
-/// joined on their way: then a client's own could stand before the proxy's.
-fn only_certificate(header: &[u8]) -> Option<Cow<'_, str>> {
-    let text = route::decode(std::str::from_utf8(header).ok()?)?;
-    let inside = text
-        .trim()
-        .strip_prefix("-----BEGIN CERTIFICATE-----")?
-        .strip_suffix("-----END CERTIFICATE-----")?;
-    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=\r\n".contains(&byte);
-    inside.bytes().all(is_base64).then_some(text)
 }
 
 fn parse(der: &[u8]) -> Option<X509Certificate<'_>> {
@@ -185,9 +176,10 @@ pub fn identity_of(der: &[u8]) -> Option<Identity> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
     use proptest::prelude::*;
-    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
+    use rcgen::{
+        BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd,
+    };
 
     /// A certificate in DER, and its key's identity.
     fn certificate(change: impl FnOnce(&mut CertificateParams)) -> (Vec<u8>, Identity) {
@@ -268,61 +260,30 @@ mod tests {
         Time::from_nanos(1_800_000_000_000_000_000)
     }
 
-    /// The certificates as a proxy forwards them.
-    fn header(certificates: &[&[u8]]) -> Vec<u8> {
-        use base64::Engine;
-        let pem: String = certificates
-            .iter()
-            .map(|der| {
-                let text = base64::engine::general_purpose::STANDARD.encode(der);
-                format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
-            })
-            .collect();
-        percent_encode(pem.as_bytes(), NON_ALPHANUMERIC)
-            .to_string()
-            .into_bytes()
-    }
-
     #[test]
-    fn a_forwarded_certificate_must_be_one_and_valid() {
+    fn a_forwarded_certificate_must_be_a_clients_and_valid() {
+        let forwarded = |der: &[u8]| forwarded(der, now());
         let (client, identity) = client();
         let expires = Time::from_nanos(u64::MAX);
-        assert_eq!(
-            forwarded(&header(&[&client]), now()),
-            Ok((identity, expires))
-        );
-        let unreadable = Err(ForwardedError::Unreadable);
-        assert_eq!(forwarded(&header(&[&client, &client]), now()), unreadable);
-        assert_eq!(forwarded(&header(&[]), now()), unreadable);
-        assert_eq!(forwarded(&header(&[b"no certificate"]), now()), unreadable);
-        assert_eq!(forwarded(b"%zz", now()), unreadable);
-        let ours = header(&[&client]);
-        for (before, after) in [
-            (&b"junk "[..], &b""[..]),
-            (b"", b" junk"),
-            (b"", b"%00"),
-            (b"", b"%zz"),
-            (b"", b", %2D"),
-            (&*ours, b""),
-            (&*ours, b", "),
-        ] {
-            let joined = [before, after, &ours].concat();
-            assert_eq!(forwarded(&joined, now()), unreadable);
-        }
-        assert_eq!(
-            forwarded(&header(&[&authority()]), now()),
-            Err(ForwardedError::Authority)
-        );
+        assert_eq!(forwarded(&client), Ok((identity, expires)));
+        assert_eq!(forwarded(b"none"), Err(ForwardedError::Unreadable));
+        assert_eq!(forwarded(&authority()), Err(ForwardedError::Authority));
         let expired = certificate(|params| params.not_after = date_time_ymd(2020, 1, 1)).0;
-        assert_eq!(
-            forwarded(&header(&[&expired]), now()),
-            Err(ForwardedError::Expired)
-        );
+        assert_eq!(forwarded(&expired), Err(ForwardedError::Expired));
         let early = certificate(|params| params.not_before = date_time_ymd(2090, 1, 1)).0;
-        assert_eq!(
-            forwarded(&header(&[&early]), now()),
-            Err(ForwardedError::NotYetValid)
-        );
+        assert_eq!(forwarded(&early), Err(ForwardedError::NotYetValid));
+        for (usage, is_clients) in [
+            (ExtendedKeyUsagePurpose::ServerAuth, false),
+            (ExtendedKeyUsagePurpose::ClientAuth, true),
+            (ExtendedKeyUsagePurpose::Any, true),
+        ] {
+            let der = certificate(|params| params.extended_key_usages = vec![usage]).0;
+            let usage = Err(ForwardedError::Usage);
+            assert_eq!(
+                forwarded(&der).map(drop),
+                if is_clients { Ok(()) } else { usage }
+            );
+        }
     }
 
     proptest! {
@@ -338,7 +299,7 @@ mod tests {
             let length = der.len();
             der[at.index(length)] = byte;
             let _ = of(&[&der]);
-            let _ = forwarded(&header(&[&der]), now());
+            let _ = forwarded(&der, now());
             der.truncate(at.index(length));
             prop_assert_eq!(of(&[&der]), Principal::Unreadable);
         }

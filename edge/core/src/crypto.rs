@@ -53,6 +53,13 @@ pub trait Crypto {
         buffer: &mut Vec<u8>,
     ) -> Result<(), NotAuthentic>;
 
+    /// Whether an Ed25519 signature is that of the message by this key (RFC 8032, 5.1.7).
+    fn ed25519_verifies(&self, key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool;
+
+    /// Whether an ECDSA signature over P-256 with SHA-256, as `r || s`, is that of the message by this key,
+    /// a point that is not compressed (FIPS 186-5, 6.4.2).
+    fn p256_verifies(&self, key: &[u8; 65], message: &[u8], signature: &[u8; 64]) -> bool;
+
     /// [`Crypto::aes256_gcm_seal`] under HMAC-SHA-256(key, IV): one call, for platforms on which
     /// each costs something.
     fn derive_and_seal(
@@ -140,6 +147,21 @@ impl Crypto for RustCrypto {
         buffer: &mut Vec<u8>,
     ) -> Result<(), NotAuthentic> {
         open(&Aes256Gcm::new(key.into()), nonce, aad, buffer)
+    }
+
+    fn ed25519_verifies(&self, key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
+        ed25519_dalek::VerifyingKey::from_bytes(key)
+            .is_ok_and(|key| key.verify_strict(message, &signature.into()).is_ok())
+    }
+
+    fn p256_verifies(&self, key: &[u8; 65], message: &[u8], signature: &[u8; 64]) -> bool {
+        use p256::ecdsa::signature::Verifier;
+        use p256::ecdsa::{Signature, VerifyingKey};
+
+        let key = VerifyingKey::from_sec1_bytes(key);
+        let signature = Signature::from_slice(signature);
+        let both = key.ok().zip(signature.ok());
+        both.is_some_and(|(key, signature)| key.verify(message, &signature).is_ok())
     }
 }
 

@@ -6,6 +6,11 @@
 
 use std::fmt;
 
+use crate::api_key::NotAnApiKey;
+use crate::auth::Method;
+use crate::auth::forwarded::Form;
+use crate::auth::nonces::Replay;
+use crate::auth::signature::SignatureError;
 use crate::certificate::ForwardedError;
 use crate::conceal::conceal;
 use crate::identity::Identity;
@@ -45,6 +50,18 @@ pub enum Error {
     NotAProxy,
     /// The forwarded certificate does not identify a client.
     Forwarded(ForwardedError),
+    /// The request's signature proves nothing.
+    Signature(SignatureError),
+    /// A signed request is not answered.
+    Replay(Replay),
+    /// Clients may not prove in this way who they are.
+    MethodOff(Method),
+    /// More than one thing says who sends the request.
+    SeveralCredentials,
+    /// A client has shown no certificate of a trusted authority, and must.
+    NotCertified,
+    /// What is sent as a bearer key is none.
+    BearerKey(NotAnApiKey),
     /// No policy allows the request.
     NotAllowed,
     /// A name breaks the rule for names.
@@ -136,6 +153,12 @@ impl Error {
             | Self::UntrustedCertificate
             | Self::NotAProxy
             | Self::Forwarded(_)
+            | Self::Signature(_)
+            | Self::Replay(Replay::Seen)
+            | Self::MethodOff(_)
+            | Self::SeveralCredentials
+            | Self::NotCertified
+            | Self::BearerKey(_)
             | Self::InvalidName(..)
             | Self::InvalidPattern(_)
             | Self::InvalidBody
@@ -157,6 +180,7 @@ impl Error {
             | Self::NotUnsealed(_)
             | Self::Corrupt { .. } => 502,
             Self::TimedOut { .. } => 504,
+            Self::Replay(Replay::Full) => 503,
         }
     }
 
@@ -220,6 +244,20 @@ impl fmt::Display for Error {
                  remove the header or add the proxy to tls.proxy.identities",
             ),
             Self::Forwarded(why) => write!(f, "tls: the forwarded client certificate {why}"),
+            Self::Signature(why) => write!(f, "signature: {why}"),
+            Self::Replay(why) => write!(f, "signature: {why}"),
+            Self::MethodOff(method) => write!(
+                f,
+                "{method} is not taken here: use another credential, or turn it on in the section `auth`"
+            ),
+            Self::SeveralCredentials => f.write_str(
+                "more than one credential: send one of a client certificate, a signature and a bearer key",
+            ),
+            Self::NotCertified => f.write_str(
+                "a client certificate of a trusted authority is required: in the TLS handshake, or in \
+                 'client-cert' and covered by the signature",
+            ),
+            Self::BearerKey(why) => why.fmt(f),
             Self::NotAllowed => f.write_str("not authorized: insufficient permissions"),
             Self::InvalidName(kind, name) => {
                 let what = match kind {
@@ -285,7 +323,14 @@ const fn failed_to(action: Action) -> &'static str {
 impl fmt::Display for ForwardedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Unreadable => "is not one URL-escaped PEM certificate",
+            Self::Form(Form::Pem) => "is not one URL-escaped PEM certificate",
+            Self::Form(Form::ClientCert) => "is not as RFC 9440 has it",
+            Self::Form(Form::Der) => "is not DER in base64",
+            Self::Form(Form::Xfcc) => {
+                "is not in the last element of the header as `Cert`, URL-escaped PEM"
+            }
+            Self::Unreadable => "is malformed",
+            Self::Usage => "is not for clients (its extended key usage)",
             Self::Authority => "is that of a certificate authority",
             Self::NotYetValid => "is not valid yet",
             Self::Expired => "has expired",

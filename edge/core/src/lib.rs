@@ -8,6 +8,7 @@
 mod api;
 pub mod api_key;
 pub mod audit;
+pub mod auth;
 pub mod cache;
 pub mod certificate;
 pub mod client;

@@ -8,8 +8,10 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::audit;
+use crate::auth::nonces::{Nonce, Replay};
 use crate::conceal::conceal;
 use crate::crypto::Crypto;
+use crate::identity::Identity;
 use crate::name::Name;
 use crate::outgoing::{Fault, Request, Response};
 use crate::store::Store;
@@ -110,6 +112,22 @@ pub trait Platform: World + 'static {
         let _ = name;
         std::future::ready(None)
     }
+
+    /// Remembers a signed request until a time, after which it is too old: whether every instance that
+    /// clients reach by the same name sees no other with this nonce is the platform's promise.
+    ///
+    /// # Errors
+    /// It was seen before, or can't be remembered.
+    fn remember(
+        &self,
+        identity: Identity,
+        nonce: Nonce,
+        until: Time,
+    ) -> impl Future<Output = Result<(), Replay>>;
+
+    /// Whether an authority that the configuration trusts has issued the first certificate (DER), by way of
+    /// the others, for a client and for now. It is asked only while `tls.auth` is on.
+    fn trusts(&self, certificates: &[Vec<u8>]) -> bool;
 
     /// Adds this instance's figures to those of all instances and gives the sums
     /// (see [`crate::metrics`] for what the numbers are).

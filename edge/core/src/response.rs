@@ -30,6 +30,9 @@ pub struct Response {
     pub status: u16,
     /// The kind of body; `None` if there is none.
     pub content_type: Option<ContentType>,
+    /// Whether the client is told how to sign requests, by the header `Accept-Signature` with
+    /// [`crate::auth::signature::ACCEPT`].
+    pub asks_for_signature: bool,
     /// The body, which may hold a DEK.
     pub body: Zeroizing<Vec<u8>>,
 }
@@ -62,6 +65,7 @@ impl Response {
         Self {
             status: 200,
             content_type: None,
+            asks_for_signature: false,
             body: Zeroizing::default(),
         }
     }
@@ -76,6 +80,7 @@ impl Response {
         Self {
             status: 200,
             content_type: Some(content_type),
+            asks_for_signature: false,
             body: body.into(),
         }
     }

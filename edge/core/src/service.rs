@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use crate::api::{self, Call};
 use crate::audit;
+use crate::auth::Presented;
 use crate::cache::{Cache, Seed};
 use crate::client::Client;
-use crate::config::{ApiSettings, CacheExpiry, Config, LogSettings};
+use crate::config::{ApiSettings, Auth, CacheExpiry, Config, LogSettings, Proxies};
 use crate::error::{Action, Error, Kind};
 use crate::identity::Identity;
 use crate::key::Key;
@@ -28,8 +29,11 @@ use crate::time::Time;
 use seen::Seen;
 use zeroize::Zeroizing;
 
+mod credentials;
 mod seen;
 mod start;
+
+pub(crate) use credentials::Caller;
 
 #[cfg(test)]
 mod tests;
@@ -47,8 +51,8 @@ pub struct Request<B> {
     pub arrived: Time,
     /// Who is at the other end of its connection.
     pub client: Client,
-    /// The values of the header for forwarded certificates (see [`Service::forwarded_header`]).
-    pub forwarded: Vec<Vec<u8>>,
+    /// What else may prove who sends it; `None` if it has none of [`Service::credential_headers`].
+    pub presented: Option<Box<Presented>>,
     /// Whether somebody reads the audit records as they come: then there is one of this request,
     /// whatever the configuration says.
     pub audited: bool,
@@ -72,8 +76,9 @@ pub struct Service<P> {
     pub(crate) routes: Vec<Route>,
     router: Router,
     admin: Option<Identity>,
-    proxies: Vec<Identity>,
-    forwarded_header: Option<String>,
+    /// Whose certificates are those of the clients behind them.
+    proxies: Proxies,
+    auth: Auth,
     keys: Vec<Name>,
     /// Whether the key store was away when it was last asked for a key, and whether a call asks now.
     is_away: Cell<bool>,
@@ -123,7 +128,6 @@ impl<P: Platform> Service<P> {
                 None => route,
             })
             .collect();
-        let has_proxies = !config.tls.proxies.is_empty();
         Self {
             platform,
             policies: Policies::new(config.policies),
@@ -131,8 +135,8 @@ impl<P: Platform> Service<P> {
             router: Router::new(routes.iter().copied()),
             routes,
             admin: config.admin,
-            forwarded_header: has_proxies.then_some(config.tls.forwarded_certificate_header),
             proxies: config.tls.proxies,
+            auth: config.auth,
             keys: config.keys,
             is_away: Cell::new(false),
             is_tried: Cell::new(false),
@@ -145,15 +149,12 @@ impl<P: Platform> Service<P> {
         }
     }
 
-    /// The header, in lower case, whose values belong into [`Request::forwarded`];
-    /// `None` while no proxy is listed.
-    pub fn forwarded_header(&self) -> Option<&str> {
-        self.forwarded_header.as_deref()
-    }
-
-    /// Whether some route wants to know nothing of its caller, so that a client may come without
-    /// a certificate.
+    /// Whether clients may come without a certificate: some route wants to know nothing of them, or they
+    /// may prove otherwise who they are.
     pub fn certificate_optional(&self) -> bool {
+        if self.auth.signatures || self.auth.bearer {
+            return true;
+        }
         let differs = |route: &&Route| {
             ROUTES
                 .iter()
@@ -170,11 +171,11 @@ impl<P: Platform> Service<P> {
             line,
             arrived,
             client,
-            forwarded,
+            presented,
             audited,
             body,
         } = request;
-        let seen = self.see(&line, arrived, &client, &forwarded);
+        let seen = self.see(&line, arrived, &client, presented.as_deref());
         let found = self.find(&seen);
 
         let answer = match found {
@@ -183,18 +184,22 @@ impl<P: Platform> Service<P> {
                     route,
                     argument,
                     arrived,
-                    caller: seen.caller.as_ref().ok().copied(),
+                    caller: seen.caller.as_ref().ok(),
                     body,
                 };
                 let work = pin!(async {
                     self.authorize(route, &seen)?;
+                    if let Some(signed) = seen.signed(route) {
+                        // In a box: few requests are signed.
+                        Box::pin(self.admit(signed, &call.body)).await?;
+                    }
                     api::serve(&self, call).await
                 });
                 let outcome = self.in_time(route.timeout, arrived, work).await;
                 outcome.unwrap_or_else(|| {
                     Err(Error::TimedOut {
                         path: seen.path.to_string(),
-                        client: seen.caller.as_ref().ok().copied(),
+                        client: seen.identity(),
                         ip: seen.client.ip().to_owned(),
                     })
                 })
@@ -204,7 +209,7 @@ impl<P: Platform> Service<P> {
         };
         let mut answer = answer.unwrap_or_else(|error| Answer::Response(self.refuse(&error)));
         if let (Answer::Subscription(subscription), Some((route, _))) = (&mut answer, found) {
-            subscription.until = self.until(route, client.principal(), &forwarded, arrived);
+            subscription.until = seen.until(route);
         }
 
         let (status, duration) = (answer.status(), self.platform.now().since(arrived));
@@ -221,10 +226,10 @@ impl<P: Platform> Service<P> {
             line,
             arrived,
             client,
-            forwarded,
+            presented,
             ..
         } = request;
-        let seen = self.see(line, *arrived, client, forwarded);
+        let seen = self.see(line, *arrived, client, presented.as_deref());
         let found = self.find(&seen);
         let duration = self.platform.now().since(*arrived);
         self.record(found, request.audited, &seen, 500, duration);
@@ -247,7 +252,7 @@ impl<P: Platform> Service<P> {
                 time: seen.arrived,
                 ip: seen.client.ip(),
                 path: &seen.path,
-                identity: seen.caller.as_ref().ok().copied(),
+                caller: seen.caller.as_ref().ok().map(|it| (it.identity, it.method)),
                 status,
                 duration,
             });
@@ -265,7 +270,7 @@ impl<P: Platform> Service<P> {
         if route.access == Access::Public {
             return Ok(());
         }
-        let caller = seen.caller.as_ref().map_err(Error::clone)?;
+        let caller = &seen.caller.as_ref().map_err(Error::clone)?.identity;
         let path = match route.operation {
             Operation::ListKeys | Operation::ListPolicies | Operation::ListIdentities => {
                 listing::path_for_policy(&seen.path)
@@ -322,7 +327,10 @@ impl<P: Platform> Service<P> {
         if let Some(detail) = error.detail().filter(|_| !is_logged) {
             self.platform.error(&detail);
         }
-        Response::error(error)
+        Response {
+            asks_for_signature: self.auth.signatures && *error == Error::NoCertificate,
+            ..Response::error(error)
+        }
     }
 
     /// Creates a key under a name that is free.

@@ -2,6 +2,7 @@
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::hmac::{self, HMAC_SHA256};
+use ring::signature::{ECDSA_P256_SHA256_FIXED, ED25519, UnparsedPublicKey};
 use sealedge_core::crypto::{Crypto, NotAuthentic, NotSealed};
 use zeroize::Zeroize;
 
@@ -60,6 +61,16 @@ impl Crypto for RingCrypto {
                 Err(NotAuthentic)
             }
         }
+    }
+
+    fn ed25519_verifies(&self, key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
+        let key = UnparsedPublicKey::new(&ED25519, key);
+        key.verify(message, signature).is_ok()
+    }
+
+    fn p256_verifies(&self, key: &[u8; 65], message: &[u8], signature: &[u8; 64]) -> bool {
+        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key);
+        key.verify(message, signature).is_ok()
     }
 }
 

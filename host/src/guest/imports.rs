@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use ring::rand::{SecureRandom, SystemRandom};
+use sealedge_core::auth::nonces::Replay;
 use sealedge_core::crypto::{Crypto, NotSealed, TAG_LENGTH};
 use sealedge_core::words::{bytes, words};
 use wasmtime::component::{HasSelf, Linker, WasmList};
 use wasmtime::{Result, StoreContextMut, StoreLimits, StoreLimitsBuilder, format_err};
 
-use super::bindings::sealedge::edge::lent::{self, Host};
+use super::bindings::sealedge::edge::lent::{self, Host, Remembered};
 use super::budget::Budget;
 use super::crypto::RingCrypto;
 use super::machine::Machine;
@@ -56,6 +57,8 @@ pub fn add_to(linker: &mut Linker<Imports>) -> Result<()> {
     crypto.func_wrap("derive-and-seal", derive_and_seal)?;
     crypto.func_wrap("derive-and-open", derive_and_open)?;
     crypto.func_wrap("derive-and-seal-dek", derive_and_seal_dek)?;
+    crypto.func_wrap("ed25519-verifies", ed25519_verifies)?;
+    crypto.func_wrap("p256-verifies", p256_verifies)?;
     Ok(())
 }
 
@@ -139,6 +142,24 @@ fn derive_and_seal_dek(
     Ok((words::<6>(&sealed).into(),))
 }
 
+fn ed25519_verifies(
+    memory: Context<'_>,
+    (key, message, signature): (Bytes, Bytes, Bytes),
+) -> Result<(bool,)> {
+    let (key, signature) = (fixed(&key, &memory)?, fixed(&signature, &memory)?);
+    let message = message.as_le_slice(&memory);
+    Ok((RingCrypto.ed25519_verifies(key, message, signature),))
+}
+
+fn p256_verifies(
+    memory: Context<'_>,
+    (key, message, signature): (Bytes, Bytes, Bytes),
+) -> Result<(bool,)> {
+    let (key, signature) = (fixed(&key, &memory)?, fixed(&signature, &memory)?);
+    let message = message.as_le_slice(&memory);
+    Ok((RingCrypto.p256_verifies(key, message, signature),))
+}
+
 /// The list as an array of the length that the contract names.
 fn fixed<'a, const N: usize>(list: &Bytes, memory: &'a Context<'_>) -> Result<&'a [u8; N]> {
     let bytes = list.as_le_slice(memory);
@@ -169,6 +190,22 @@ impl Host for Imports {
 
     fn cancel(&mut self, io: u64) {
         self.cancelled.push(io);
+    }
+
+    fn remember(&mut self, identity: Vec<u8>, nonce: Vec<u8>, until: u64) -> Remembered {
+        let (Ok(identity), Ok(nonce)) = (identity.try_into(), nonce.try_into()) else {
+            // No guest of ours: what can't be remembered is not to be answered.
+            return Remembered::Full;
+        };
+        match self.machine.remember(&identity, &nonce, until) {
+            Ok(()) => Remembered::Fresh,
+            Err(Replay::Seen) => Remembered::Seen,
+            Err(Replay::Full) => Remembered::Full,
+        }
+    }
+
+    fn trusts(&mut self, certificates: Vec<Vec<u8>>) -> bool {
+        self.machine.trusts(&certificates)
     }
 
     fn audit(&mut self, line: Vec<u8>) {

@@ -2,15 +2,20 @@
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustls::server::danger::ClientCertVerifier;
+use sealedge_core::auth::nonces::{Nonce, Nonces, Replay};
+use sealedge_core::identity::Identity;
 use sealedge_core::metrics::Counters;
+use sealedge_core::time::Time;
 
 use super::errors::Errors;
 use super::feed::{Feed, Reader};
 use super::log::Log;
 use super::types::{self, Topic};
+use crate::server::tls;
 
 /// How long the end of the process waits for whoever reads its output.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -26,6 +31,10 @@ pub struct Machine {
     audit_feed: Arc<Feed>,
     error_feed: Arc<Feed>,
     counters: Arc<Mutex<Counters>>,
+    /// The signed requests that were seen, for all instances.
+    nonces: Mutex<Nonces>,
+    /// Judges the certificates of clients who sign.
+    clients: RwLock<Option<Arc<dyn ClientCertVerifier>>>,
 }
 
 impl Machine {
@@ -54,12 +63,45 @@ impl Machine {
             audit_feed: Arc::new(Feed::new()),
             error_feed,
             counters,
+            nonces: Mutex::default(),
+            clients: RwLock::default(),
         })
     }
 
     /// Nanoseconds since the Unix epoch.
     pub fn now(&self) -> u64 {
         wall_clock()
+    }
+
+    /// Remembers a signed request until a time (nanoseconds since the Unix epoch).
+    ///
+    /// # Errors
+    /// It was seen before, or there is no room for it.
+    pub fn remember(&self, identity: &[u8; 32], nonce: &Nonce, until: u64) -> Result<(), Replay> {
+        let (until, now) = (Time::from_nanos(until), Time::from_nanos(self.now()));
+        let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
+        nonces.remember(Identity::from_bytes(*identity), *nonce, until, now)
+    }
+
+    /// Forgets the signed requests that are too old. To be called about once a second.
+    pub fn tick(&self) {
+        let now = Time::from_nanos(self.now());
+        let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
+        nonces.tick(now);
+    }
+
+    /// Has the certificates of clients who sign judged as those of handshakes are.
+    pub fn set_clients(&self, verifier: Arc<dyn ClientCertVerifier>) {
+        let mut clients = self.clients.write().unwrap_or_else(PoisonError::into_inner);
+        *clients = Some(verifier);
+    }
+
+    /// Whether a handshake with these certificates would be let in now.
+    pub fn trusts(&self, certificates: &[Vec<u8>]) -> bool {
+        let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
+        clients
+            .as_ref()
+            .is_some_and(|clients| tls::admits(&**clients, certificates))
     }
 
     /// Takes an audit record, a line: for the audit log, if there is one, and for whoever reads it.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ring::rand::{SecureRandom, SystemRandom};
 use sealedge_component::door::Door;
 use sealedge_component::lent::{self, Lent};
+use sealedge_core::auth::nonces::{Nonce, Replay};
 use sealedge_core::client::Client;
 use sealedge_core::platform::System;
 
@@ -181,6 +182,14 @@ impl Lent for Lender {
         let mut cancelled = self.begun.cancelled.take();
         cancelled.push(io);
         self.begun.cancelled.set(cancelled);
+    }
+
+    fn remember(&self, identity: &[u8; 32], nonce: &Nonce, until: u64) -> Result<(), Replay> {
+        self.machine.remember(identity, nonce, until)
+    }
+
+    fn trusts(&self, certificates: &[Vec<u8>]) -> bool {
+        self.machine.trusts(certificates)
     }
 
     fn audit(&self, line: &[u8]) {

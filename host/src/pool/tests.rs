@@ -55,6 +55,7 @@ impl Instance for Played {
             return Err(format_err!("as it was told").into());
         }
         Ok(Some(Finished::Response(Response {
+            asks_for_signature: false,
             status: self.in_force.unwrap(),
             content_type: ContentType::None,
             body: Vec::new(),
@@ -123,7 +124,7 @@ fn settings() -> Settings {
             destinations: Vec::new(),
             files: Vec::new(),
         },
-        forwarded_header: None,
+        credential_headers: Vec::new(),
         audit_log: false,
         error_log: false,
         warnings: Vec::new(),
@@ -156,7 +157,7 @@ fn request(path: &str) -> Request {
         line: format!("GET {path}"),
         arrived: 0,
         client: Vec::new(),
-        forwarded: None,
+        presented: None,
         audited: false,
         body: Body::None,
     }

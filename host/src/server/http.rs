@@ -10,8 +10,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use hyper::{Method, Request, Response, StatusCode, Version};
+use sealedge_core::auth::signature;
 use sealedge_core::log;
 use sealedge_core::route::LONGEST_BODY;
 use tokio::sync::watch;
@@ -26,6 +29,9 @@ use crate::guest::types::{self, ContentType, Finished};
 use crate::guest::{Instance, Machine, wall_clock};
 use crate::operation::PendingBody;
 use crate::pool::{Lost, Pool};
+
+/// RFC 9421, 5.1.
+const ACCEPT_SIGNATURE: HeaderName = HeaderName::from_static("accept-signature");
 
 /// A body up to this length is waited for before the service is asked, if it comes soon.
 const SMALL_BODY: u64 = 16 * 1024;
@@ -154,13 +160,13 @@ async fn ask(
         line: [head.method.as_str(), " ", head.uri.path()].concat(),
         arrived,
         client: Vec::new(),
-        forwarded: None,
+        presented: None,
         audited: false,
         body,
     };
     let generation = connection.client.in_force().generation();
     let identify = |request: &mut types::Request, instance: &mut dyn Instance| {
-        connection.client.identify(request, &head.headers, instance)
+        connection.client.identify(request, &head, instance)
     };
     let pool = &connection.pool;
     let (finished, admitted) = pool.serve(request, pending, admitted, identify).await?;
@@ -256,6 +262,10 @@ fn to_http(response: types::Response, mut admitted: Option<Admitted>) -> Respons
     let mut answer = Response::new(Bytes::from_owner(held));
     *answer.status_mut() =
         StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if response.asks_for_signature {
+        let value = HeaderValue::from_static(signature::ACCEPT);
+        answer.headers_mut().insert(ACCEPT_SIGNATURE, value);
+    }
     let content_type = match response.content_type {
         ContentType::None => return answer,
         ContentType::Json => sealedge_core::response::ContentType::Json,
@@ -298,6 +308,7 @@ fn by_host(status: StatusCode, message: &str) -> Response<Bytes> {
     let response = types::Response {
         status: status.as_u16(),
         content_type: ContentType::Json,
+        asks_for_signature: false,
         body: serde_json::json!({ "message": message })
             .to_string()
             .into_bytes(),

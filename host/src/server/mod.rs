@@ -9,7 +9,7 @@ mod log_stream;
 mod refusals;
 mod reload;
 mod terms;
-mod tls;
+pub mod tls;
 
 use std::fmt;
 use std::io::Write;
@@ -188,7 +188,7 @@ async fn serve(options: &ServerOptions, parts: Parts) -> Result<(), StartError> 
     }
 
     let files = Files::of(&settings.tls);
-    let server = Server::bind(options, &settings, dev.as_ref()).await?;
+    let server = Server::bind(options, &settings, dev.as_ref(), machine.clone()).await?;
     let keeper = open_store(&settings.store, parts)?;
     let outside = outgoing::outside(settings.outside.clone()).map_err(StartError::Outside)?;
     let size = std::thread::available_parallelism().map_or(1, |count| count.get());
@@ -296,6 +296,7 @@ impl Server {
         options: &ServerOptions,
         settings: &Settings,
         dev: Option<&Dev>,
+        machine: Arc<Machine>,
     ) -> Result<Self, StartError> {
         let certificate = match dev {
             Some(dev) => dev.certificate.clone(),
@@ -325,14 +326,14 @@ impl Server {
         Ok(Self {
             listener,
             address,
-            in_force: Arc::new(InForce::new(terms)),
+            in_force: Arc::new(InForce::new(terms, machine)),
         })
     }
 
     /// Serves until a signal to stop comes, and then what is in flight.
     async fn run(self, pool: &Arc<Pool>, machine: &Arc<Machine>, limits: Limits, mut end: End) {
         let (stop, stopping) = watch::channel(false);
-        tokio::spawn(tick(pool.clone()));
+        tokio::spawn(tick(pool.clone(), machine.clone()));
         let feeding = machine.clone();
         tokio::spawn(async move { feeding.feed_readers().await });
         let admission = Arc::new(Admission::new(&limits));
@@ -420,13 +421,17 @@ fn counted(count: usize, what: &str) -> String {
 }
 
 /// Lets the instances wipe what has expired, once a second.
-async fn tick(pool: Arc<Pool>) {
+async fn tick(pool: Arc<Pool>, machine: Arc<Machine>) {
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     loop {
         seconds.tick().await;
-        let pool = pool.clone();
+        let (pool, machine) = (pool.clone(), machine.clone());
         // A call that runs away holds its instance until its limit, and who waits for that instance
         // must not be the one who looks after connections.
-        let _ = tokio::task::spawn_blocking(move || pool.tick()).await;
+        let _ = tokio::task::spawn_blocking(move || {
+            machine.tick();
+            pool.tick();
+        })
+        .await;
     }
 }

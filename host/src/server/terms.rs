@@ -3,16 +3,16 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use hyper::HeaderMap;
-use hyper::header::HeaderName;
+use hyper::header::{HOST, HeaderName};
+use hyper::http::request::Parts;
+use hyper::http::uri::Authority;
 use rustls::ServerConfig;
-use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use tokio::sync::Notify;
 
 use super::tls::{self, ServerCertificate, TlsError};
-use crate::guest::types::{Request, Settings};
-use crate::guest::{Instance, Trap};
+use crate::guest::types::{Presented, Request, Settings};
+use crate::guest::{Instance, Machine, Trap};
 
 /// The terms on which clients are let in. They never change: others take their place.
 pub struct Terms {
@@ -21,7 +21,9 @@ pub struct Terms {
     /// For handshakes. With each terms come sessions of their own, so none is resumed under others.
     pub tls: Arc<ServerConfig>,
     clients: Arc<dyn ClientCertVerifier>,
-    forwarded_header: Option<HeaderName>,
+    credential_headers: Vec<HeaderName>,
+    /// What clients are shown in a handshake (DER).
+    shown: Vec<u8>,
 }
 
 impl Terms {
@@ -31,32 +33,46 @@ impl Terms {
     /// [`TlsError`] names the field at fault.
     pub fn new(settings: &Settings, certificate: ServerCertificate) -> Result<Self, TlsError> {
         let clients = tls::client_verifier(&settings.tls)?;
+        let shown = certificate.chain.first().map(|own| own.to_vec());
         let tls = tls::server_config(&settings.tls, certificate, clients.clone())?;
         Ok(Self {
             generation: 0,
             tls: Arc::new(tls),
             clients,
             // The core has checked that it is a header's name.
-            forwarded_header: settings
-                .forwarded_header
-                .as_ref()
-                .and_then(|name| HeaderName::try_from(name).ok()),
+            credential_headers: settings
+                .credential_headers
+                .iter()
+                .filter_map(|name| HeaderName::try_from(name).ok())
+                .collect(),
+            shown: shown.unwrap_or_default(),
         })
     }
 
     /// Whether a handshake with these certificates would be let in now.
     fn admit(&self, chain: &[Vec<u8>]) -> bool {
-        let chain: Vec<CertificateDer<'_>> = chain
-            .iter()
-            .map(|der| CertificateDer::from(der.as_slice()))
-            .collect();
-        match chain.split_first() {
-            Some((own, others)) => self
-                .clients
-                .verify_client_cert(own, others, UnixTime::now())
-                .is_ok(),
-            None => !self.clients.client_auth_mandatory(),
+        tls::admits(&*self.clients, chain)
+    }
+
+    /// What of a request may prove who sends it, beside the connection.
+    fn presented(&self, head: &Parts) -> Option<Presented> {
+        let mut headers = Vec::new();
+        for name in &self.credential_headers {
+            for value in head.headers.get_all(name) {
+                headers.push((name.as_str().to_owned(), value.as_bytes().to_vec()));
+            }
         }
+        if headers.is_empty() {
+            return None;
+        }
+        let host = || head.headers.get(HOST)?.to_str().ok();
+        let authority = head.uri.authority().map(Authority::as_str).or_else(host);
+        Some(Presented {
+            authority: authority.unwrap_or_default().to_owned(),
+            query: head.uri.query().map(ToOwned::to_owned),
+            headers,
+            shown: self.shown.clone(),
+        })
     }
 }
 
@@ -66,15 +82,18 @@ pub struct InForce {
     generation: AtomicU64,
     replaced: Notify,
     terms: RwLock<Arc<Terms>>,
+    machine: Arc<Machine>,
 }
 
 impl InForce {
     /// The first terms.
-    pub fn new(terms: Terms) -> Self {
+    pub fn new(terms: Terms, machine: Arc<Machine>) -> Self {
+        machine.set_clients(terms.clients.clone());
         Self {
             generation: AtomicU64::new(terms.generation),
             replaced: Notify::new(),
             terms: RwLock::new(Arc::new(terms)),
+            machine,
         }
     }
 
@@ -90,6 +109,7 @@ impl InForce {
     pub fn replace(&self, terms: Terms) {
         let mut current = self.terms.write().unwrap_or_else(PoisonError::into_inner);
         let generation = current.generation.wrapping_add(1);
+        self.machine.set_clients(terms.clients.clone());
         *current = Arc::new(Terms {
             generation,
             ..terms
@@ -157,7 +177,7 @@ impl Client {
     pub fn identify(
         &self,
         request: &mut Request,
-        headers: &HeaderMap,
+        head: &Parts,
         instance: &mut dyn Instance,
     ) -> Result<(), Trap> {
         let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
@@ -165,13 +185,7 @@ impl Client {
             *judged = self.judge(instance)?;
         }
         request.client.clone_from(&judged.client);
-        if let Some(name) = &judged.terms.forwarded_header
-            && headers.contains_key(name)
-        {
-            let values = headers.get_all(name).iter();
-            let values = values.map(|value| value.as_bytes().to_vec());
-            request.forwarded = Some(values.collect());
-        }
+        request.presented = judged.terms.presented(head);
         Ok(())
     }
 

@@ -125,6 +125,20 @@ pub fn client_verifier(tls: &Tls) -> Result<Arc<dyn ClientCertVerifier>, TlsErro
     verifier.build().map_err(|reason| failed(&reason))
 }
 
+/// Whether certificates (DER, the client's own first) would be let in now.
+pub fn admits(clients: &dyn ClientCertVerifier, chain: &[Vec<u8>]) -> bool {
+    let chain: Vec<CertificateDer<'_>> = chain
+        .iter()
+        .map(|der| CertificateDer::from(der.as_slice()))
+        .collect();
+    match chain.split_first() {
+        Some((own, others)) => clients
+            .verify_client_cert(own, others, UnixTime::now())
+            .is_ok(),
+        None => !clients.client_auth_mandatory(),
+    }
+}
+
 /// The settings of the server's side of TLS.
 ///
 /// # Errors

@@ -19,6 +19,7 @@ fn config(logs: &str, allowed: bool) -> String {
         "admin: {{identity: {}}}
 policy: {{app: {{allow: [{path}], identities: [{}]}}}}
 log: {{audit: {logs}, error: {logs}}}
+auth: {{signatures: off}}
 keystore: {{fs: {{path: \"{{folder}}/keys\"}}}}
 ",
         recorded("admin").identity(),
@@ -68,7 +69,9 @@ async fn a_reader_sees_what_others_ask_whatever_the_configuration_says() {
             let record = stream.next().await.unwrap();
             let ip = "127.0.0.1";
             let identity = recorded("admin").identity().to_string();
-            let request = json!({"ip": ip, "path": "/v1/key/describe/none", "identity": identity});
+            let request = json!({
+                "ip": ip, "path": "/v1/key/describe/none", "identity": identity, "auth": "mtls",
+            });
             assert_eq!(record["request"], request, "{record}");
             assert_eq!(record["response"]["code"], 404);
             let mut stranger = connect(&server, "stranger", by_two).await;

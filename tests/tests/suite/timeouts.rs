@@ -186,7 +186,12 @@ async fn a_body_that_does_not_come_is_answered_and_its_client_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_tls_and_no_http_is_counted() {
-    let server = server(&json!({}));
+    // A handshake fails that has no certificate.
+    let server = Server::start(
+        Path::new(crate::SEALEDGE),
+        "",
+        &(for_admin("mem: {}") + "auth: {signatures: off}\n"),
+    );
     let who = admin();
     for failed in 1..=3 {
         let outcome = async {

@@ -191,9 +191,11 @@ async fn only_the_certificate_whose_key_signed_says_who_it_is() {
 
 #[tokio::test]
 async fn no_certificate_is_let_in_only_where_a_route_skips_authentication() {
-    let strict = server("disabled", "", "");
+    let off = "auth: {signatures: off}\n";
+    let strict = server("disabled", "", off);
     assert_no_handshake(ask(&strict, None).await, "CertificateRequired");
-    let lax = server("disabled", "", "api: {/v1/ready: {skip_auth: true}}");
+    let skips = format!("{off}api: {{/v1/ready: {{skip_auth: true}}}}");
+    let lax = server("disabled", "", &skips);
     let mut client = Client::connect(&lax.address, None).await.unwrap();
     assert_eq!(
         client.call("GET", "/v1/ready", Value::Null).await.status,
@@ -233,7 +235,7 @@ async fn certificates_are_verified_when_that_is_wanted() {
             }
             let tls = format!("  auth: on\n  ca: {{folder}}/{ca}");
             let config = format!(
-                "admin: {{identity: {}}}\nkeystore: {{mem: {{}}}}\n{skip}",
+                "admin: {{identity: {}}}\nauth: {{signatures: off}}\nkeystore: {{mem: {{}}}}\n{skip}",
                 good.identity()
             );
             let server = Server::start_in(Path::new(crate::SEALEDGE), folder, &tls, &config);

@@ -4,6 +4,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use sealedge_core::audit::Record;
+use sealedge_core::auth::nonces::{Nonce, Replay};
+use sealedge_core::identity::Identity;
 use sealedge_core::name::Name;
 use sealedge_core::outgoing::{Fault, Request, Response};
 use sealedge_core::platform::{Body, BodyError, Platform, System, World};
@@ -103,6 +105,15 @@ impl<L: Lent> Platform for Host<L> {
             Outcome::Kept(key) => Some((key.value, Time::from_nanos(key.read_at))),
             _ => None,
         }
+    }
+
+    async fn remember(&self, identity: Identity, nonce: Nonce, until: Time) -> Result<(), Replay> {
+        let lent = &self.shared().lent;
+        lent.remember(identity.as_bytes(), &nonce, until.as_nanos())
+    }
+
+    fn trusts(&self, certificates: &[Vec<u8>]) -> bool {
+        self.shared().lent.trusts(certificates)
     }
 
     async fn totals(&self, increments: Vec<u64>) -> Vec<u64> {

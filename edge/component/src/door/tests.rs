@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use sealedge_core::auth::nonces::{Nonce, Replay};
 use sealedge_core::certificate::Principal;
 use sealedge_core::client::Client;
 use sealedge_core::config::{Supported, parse};
@@ -68,6 +69,14 @@ impl Lent for Played {
 
     fn cancel(&self, io: u64) {
         self.0.borrow_mut().cancelled.push(io);
+    }
+
+    fn remember(&self, _: &[u8; 32], _: &Nonce, _: u64) -> Result<(), Replay> {
+        Ok(())
+    }
+
+    fn trusts(&self, _: &[Vec<u8>]) -> bool {
+        false
     }
 
     fn audit(&self, line: &[u8]) {
@@ -153,7 +162,7 @@ impl Stage {
             line: format!("{method} {path}"),
             arrived: Time::from_nanos(self.host.now() - self.host.0.borrow().waited),
             client: Client::from_bytes(client),
-            forwarded: Vec::new(),
+            presented: None,
             audited: false,
             body,
         };

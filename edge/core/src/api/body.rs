@@ -105,7 +105,12 @@ async fn read_bytes<B: Body>(call: Call<'_, B>) -> Result<Zeroizing<Vec<u8>>, Er
     let bytes = match call.body {
         Incoming::Whole(bytes) => Zeroizing::new(bytes),
         Incoming::Later(body) => match body.read(limit).await {
-            Ok(bytes) => Zeroizing::new(bytes),
+            Ok(bytes) => {
+                let bytes = Zeroizing::new(bytes);
+                call.caller
+                    .map_or(Ok(()), |caller| caller.has_sent(&bytes))?;
+                bytes
+            }
             Err(BodyError::TooLarge | BodyError::Broken) => return Err(Error::InvalidBody),
         },
     };

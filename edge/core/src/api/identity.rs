@@ -4,18 +4,22 @@ use serde::Serialize;
 
 use super::json;
 use super::policy::{Patterns, patterns};
+use crate::auth::Method;
 use crate::error::{Error, Kind};
 use crate::identity::Identity;
 use crate::listing::Listing;
 use crate::name::Name;
 use crate::platform::Platform;
 use crate::response::Response;
-use crate::service::Service;
+use crate::service::{Caller, Service};
 
 #[derive(Serialize)]
 struct Description<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     identity: Option<String>,
+    /// How the caller has proved that it is this; not in KES's answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth: Option<Method>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     admin: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,12 +49,13 @@ pub fn describe<P: Platform>(service: &Service<P>, argument: &str) -> Result<Res
 
 pub fn describe_self<P: Platform>(
     service: &Service<P>,
-    caller: Option<Identity>,
+    caller: Option<&Caller>,
 ) -> Result<Response, Error> {
     let caller = caller.ok_or(Error::NotFound(Kind::Identity))?;
     json(&Description {
-        identity: Some(caller.to_string()),
-        ..description(service, &caller)?
+        identity: Some(caller.identity.to_string()),
+        auth: Some(caller.method),
+        ..description(service, &caller.identity)?
     })
 }
 
@@ -62,6 +67,7 @@ fn description<'a, P: Platform>(
     if service.is_admin(identity) {
         return Ok(Description {
             identity: None,
+            auth: None,
             admin: true,
             policy: None,
             created_at,
@@ -76,6 +82,7 @@ fn description<'a, P: Platform>(
         .ok_or(Error::NotFound(Kind::Identity))?;
     Ok(Description {
         identity: None,
+        auth: None,
         admin: false,
         policy: Some(policy.name.as_str()),
         created_at,

@@ -19,7 +19,7 @@ pub async fn create<P: Platform>(
     call: Call<'_, P::Body>,
 ) -> Result<Response, Error> {
     let name = name(call.argument)?;
-    service.create_key(&name, call.caller).await?;
+    service.create_key(&name, call.creator()).await?;
     Ok(Response::empty())
 }
 
@@ -35,7 +35,7 @@ pub async fn import<P: Platform>(
     service: &Service<P>,
     call: Call<'_, P::Body>,
 ) -> Result<Response, Error> {
-    let (name, caller) = (name(call.argument)?, call.caller);
+    let (name, caller) = (name(call.argument)?, call.creator());
     let request: Import = body::read(call).await.map_err(|_| Error::InvalidImport)?;
     let cipher: Cipher = request
         .cipher

@@ -14,7 +14,7 @@ use crate::log::{Subscription, Topic};
 use crate::platform::Platform;
 use crate::response::{Answer, Response};
 use crate::route::{Operation, Route};
-use crate::service::{Incoming, Service};
+use crate::service::{Caller, Incoming, Service};
 use crate::time::Time;
 
 /// A request that was let through.
@@ -25,7 +25,7 @@ pub(crate) struct Call<'a, B> {
     /// When the request came.
     pub arrived: Time,
     /// Who asks; `None` only where anybody may.
-    pub caller: Option<Identity>,
+    pub caller: Option<&'a Caller>,
     pub body: Incoming<B>,
 }
 
@@ -58,6 +58,13 @@ pub(crate) async fn serve<P: Platform>(
         Operation::AuditLog => return Ok(subscription(Topic::Audit)),
     };
     response.map(Answer::Response)
+}
+
+impl<B> Call<'_, B> {
+    /// Who creates what the call creates.
+    pub fn creator(&self) -> Option<Identity> {
+        self.caller.map(|caller| caller.identity)
+    }
 }
 
 /// The stream of a log; the service knows until when this client may read it.

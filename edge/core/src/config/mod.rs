@@ -3,8 +3,10 @@
 //! [`parse`] reads it once, for every platform, and reports all that is wrong with it, each problem
 //! with its line and field. What a platform can do is declared in [`Supported`].
 
+mod auth;
 mod keystore;
 mod known;
+mod proxies;
 mod seal;
 mod sections;
 mod tree;
@@ -14,12 +16,16 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub use auth::Auth;
 pub use seal::{Seal, Unseal, Unwrapping, Wrapped};
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
+use crate::auth::forwarded::Form;
 use crate::conceal::conceal;
 use crate::identity::Identity;
 use crate::name::Name;
@@ -39,6 +45,8 @@ pub struct Config {
     pub admin: Option<Identity>,
     /// The server's certificate and how clients prove who they are.
     pub tls: Tls,
+    /// How clients may prove who they are, beside their certificates.
+    pub auth: Auth,
     /// Settings of single routes, by the path as written in [`Supported::api_paths`].
     pub api: BTreeMap<String, ApiSettings>,
     /// What clients may do, by the policy's name. An identity stands in one policy at most, and
@@ -103,10 +111,46 @@ pub struct Tls {
     /// Whether client certificates must come from a trusted authority (`auth: on`). Otherwise any
     /// certificate is taken: only its public key counts.
     pub verify_clients: bool,
-    /// TLS proxies that may forward a client's certificate.
-    pub proxies: Vec<Identity>,
-    /// The header in which a proxy forwards it, in lower case. Default: `x-tls-client-cert`.
-    pub forwarded_certificate_header: String,
+    /// The TLS proxies that may forward a client's certificate.
+    pub proxies: Proxies,
+}
+
+/// TLS proxies that may forward a client's certificate, the section `tls.proxy`.
+///
+/// It holds a secret, so it has no `Debug`.
+pub struct Proxies {
+    /// Those that show by mTLS who they are.
+    pub identities: Vec<Identity>,
+    /// The addresses of those that show it by a secret.
+    pub addresses: Vec<IpNet>,
+    /// That secret, of at least 32 bytes, if there are addresses.
+    pub secret: Option<SecretText>,
+    /// The header with the secret, in lower case. Default: `x-proxy-secret`.
+    pub secret_header: String,
+    /// How they write the certificate. Default: URL-escaped PEM.
+    pub form: Form,
+    /// The header in which they write it, in lower case. Default: that of the form.
+    pub header: String,
+}
+
+impl Proxies {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.identities.is_empty() && self.addresses.is_empty()
+    }
+}
+
+impl Default for Proxies {
+    fn default() -> Self {
+        Self {
+            identities: Vec::new(),
+            addresses: Vec::new(),
+            secret: None,
+            secret_header: "x-proxy-secret".into(),
+            form: Form::Pem,
+            header: Form::Pem.header().into(),
+        }
+    }
 }
 
 /// The settings of one route.

@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::auth::{auth, needs_authorities};
 use super::keystore::keystore;
+use super::proxies::proxies;
 use super::seal::seal;
 use super::walk::{At, Fields, Noted, listed, nearest};
-use super::{ApiSettings, CacheExpiry, Config, LogSettings, PolicySettings, Supported, Tls};
+use super::{
+    ApiSettings, CacheExpiry, Config, LogSettings, PolicySettings, Proxies, Supported, Tls,
+};
 use crate::identity::Identity;
 use crate::name::Name;
 
 const VERSION: &str = "v1";
 const DEFAULT_ADDRESS: &str = "0.0.0.0:7373";
-const DEFAULT_CERTIFICATE_HEADER: &str = "x-tls-client-cert";
 const NO_TLS_KEY: &str = "no TLS private key; write the path of its PEM file";
 const NO_TLS_CERT: &str = "no TLS certificate; write the path of its PEM file";
 const NOT_A_NAME: &str = "a name is 1 to 80 of A-Z, a-z, 0-9, `-` and `_`, with `-` neither first nor last, and not `_` alone";
@@ -22,8 +25,8 @@ const NO_CLIENT: &str =
 /// The whole configuration; `None` if it has no key store.
 pub(super) fn config(root: &At<'_>, supported: &Supported<'_>) -> Option<Config> {
     let fields = root.fields(&[
-        "version", "address", "admin", "tls", "api", "policy", "cache", "log", "keys", "keystore",
-        "seal",
+        "version", "address", "admin", "tls", "auth", "api", "policy", "cache", "log", "keys",
+        "keystore", "seal",
     ]);
     version(&fields);
     let mut holders = Holders::default();
@@ -32,6 +35,8 @@ pub(super) fn config(root: &At<'_>, supported: &Supported<'_>) -> Option<Config>
         .unwrap_or_else(|| DEFAULT_ADDRESS.into());
     let admin = admin(root, fields.get("admin"), &mut holders);
     let tls = tls(root, fields.get("tls"), supported, &mut holders);
+    let auth = fields.get("auth").map(auth).unwrap_or_default();
+    needs_authorities(root, &auth, supported);
     let api = fields
         .get("api")
         .map(|at| api(at, supported))
@@ -52,6 +57,7 @@ pub(super) fn config(root: &At<'_>, supported: &Supported<'_>) -> Option<Config>
         address,
         admin,
         tls,
+        auth,
         api,
         policies,
         cache,
@@ -163,8 +169,7 @@ fn tls(
         password: None,
         ca: None,
         verify_clients: false,
-        proxies: Vec::new(),
-        forwarded_certificate_header: DEFAULT_CERTIFICATE_HEADER.into(),
+        proxies: Proxies::default(),
     };
     let Some(section) = section else {
         if supported.tls {
@@ -196,37 +201,9 @@ fn tls(
         }
     }
     if let Some(section) = fields.get("proxy") {
-        proxy(section, &mut tls, holders);
+        tls.proxies = proxies(section, holders);
     }
     tls
-}
-
-fn proxy(section: &At<'_>, tls: &mut Tls, holders: &mut Holders) {
-    let fields = section.fields(&["identities", "header"]);
-    if let Some(list) = fields.get("identities") {
-        tls.proxies = list
-            .items()
-            .filter_map(|at| holders.claim(&at, &Role::Proxy))
-            .collect();
-    }
-    let Some(header) = fields.get("header") else {
-        return;
-    };
-    let fields = header.fields(&["cert"]);
-    let Some(name) = fields.text("cert") else {
-        return;
-    };
-    // A token (RFC 9110, 5.6.2).
-    if name
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
-    {
-        tls.forwarded_certificate_header = name.to_ascii_lowercase();
-    } else if let Some(at) = fields.get("cert") {
-        at.error(format!(
-            "no HTTP header has this name; write one such as `{DEFAULT_CERTIFICATE_HEADER}`"
-        ));
-    }
 }
 
 fn api(section: &At<'_>, supported: &Supported<'_>) -> BTreeMap<String, ApiSettings> {
@@ -417,7 +394,7 @@ fn keys<'w>(section: &'w At<'w>) -> Vec<Name> {
 
 /// What an identity stands for in the configuration.
 #[derive(Clone, PartialEq)]
-enum Role {
+pub(super) enum Role {
     Admin,
     Proxy,
     Policy(Name),
@@ -435,11 +412,11 @@ impl fmt::Display for Role {
 
 /// The identities so far; each has one role.
 #[derive(Default)]
-struct Holders(BTreeMap<Identity, Role>);
+pub(super) struct Holders(BTreeMap<Identity, Role>);
 
 impl Holders {
     /// The identity at this place, if it is one and is new.
-    fn claim(&mut self, at: &At<'_>, role: &Role) -> Option<Identity> {
+    pub(super) fn claim(&mut self, at: &At<'_>, role: &Role) -> Option<Identity> {
         let text = at.text().ok()?;
         if let Some(mistake) = text.as_ref().and_then(|text| mistaken(text)) {
             at.error(mistake);

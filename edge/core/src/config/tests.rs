@@ -107,8 +107,8 @@ fn the_smallest_configuration_has_the_documented_defaults() {
     assert!(config.tls.password.is_none());
     assert_eq!(config.tls.ca, None);
     assert!(!config.tls.verify_clients);
-    assert_eq!(config.tls.proxies, []);
-    assert_eq!(config.tls.forwarded_certificate_header, "x-tls-client-cert");
+    assert!(config.tls.proxies.is_empty());
+    assert_eq!(config.tls.proxies.header, "x-tls-client-cert");
     assert!(config.api.is_empty());
     assert!(config.policies.is_empty());
     let expiry = (config.cache.any.as_secs(), config.cache.unused.as_secs());
@@ -136,11 +136,11 @@ fn a_full_configuration_is_read_whole() {
     assert_eq!(config.tls.password.unwrap().expose(), "hunter2!");
     assert_eq!(config.tls.ca.as_deref(), Some("/etc/sealedge/ca"));
     assert!(config.tls.verify_clients);
-    assert_eq!(config.tls.proxies, [identity('2'), identity('3')]);
     assert_eq!(
-        config.tls.forwarded_certificate_header,
-        "x-client-certificate"
+        config.tls.proxies.identities,
+        [identity('2'), identity('3')]
     );
+    assert_eq!(config.tls.proxies.header, "x-client-certificate");
     let api: Vec<(&str, bool, Option<u64>)> = config
         .api
         .iter()
@@ -224,21 +224,23 @@ fn an_empty_file_is_told_all_that_it_needs() {
 
 #[test]
 fn a_platform_without_tls_refuses_its_fields_and_keeps_the_proxies() {
-    let rest = "version: v1\nadmin: {identity: disabled}\nkeystore: {mem: {}}\n";
-    assert!(read(rest, &EDGE).is_ok());
+    let rest = "version: v1\nadmin: {identity: disabled}\nkeystore: {mem: {}}\n\
+                auth: {authorities: [Kms.example.com:443]}\n";
+    let (config, _) = read(rest, &EDGE).unwrap_or_else(|errors| panic!("{errors:?}"));
+    assert_eq!(config.auth.authorities, ["kms.example.com"]);
     let proxy = format!("{rest}tls: {{proxy: {{identities: [{}]}}}}", identity('2'));
     let (config, _) = read(&proxy, &EDGE).unwrap_or_else(|errors| panic!("{errors:?}"));
-    assert_eq!(config.tls.proxies, [identity('2')]);
+    assert_eq!(config.tls.proxies.identities, [identity('2')]);
     assert_eq!(config.tls.key, "");
     let tls = "tls:\n  key: k\n  cert: c\n  password: p\n  ca: d\n  auth: on\n";
     assert_eq!(
         errors(&format!("{rest}{tls}"), &EDGE),
         [
-            "line 5: tls.key: this platform brings its own TLS; remove this field",
-            "line 6: tls.cert: this platform brings its own TLS; remove this field",
-            "line 7: tls.password: this platform brings its own TLS; remove this field",
-            "line 8: tls.ca: this platform brings its own TLS; remove this field",
-            "line 9: tls.auth: this platform can't verify client certificates; write `off`",
+            "line 6: tls.key: this platform brings its own TLS; remove this field",
+            "line 7: tls.cert: this platform brings its own TLS; remove this field",
+            "line 8: tls.password: this platform brings its own TLS; remove this field",
+            "line 9: tls.ca: this platform brings its own TLS; remove this field",
+            "line 10: tls.auth: this platform can't verify client certificates; write `off`",
         ]
     );
     assert_eq!(

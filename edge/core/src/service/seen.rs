@@ -3,12 +3,14 @@
 use std::borrow::Cow;
 
 use super::Service;
-use crate::certificate::{self, Principal};
+use super::credentials::Caller;
+use crate::auth::Presented;
+use crate::auth::signature::Signed;
 use crate::client::Client;
 use crate::error::Error;
 use crate::identity::Identity;
 use crate::platform::Platform;
-use crate::route::{self, Route};
+use crate::route::{self, Access, Route};
 use crate::time::Time;
 
 /// What a request shows of itself.
@@ -20,7 +22,7 @@ pub(super) struct Seen<'a> {
     pub(super) path: Cow<'a, str>,
     pub(super) is_decoded: bool,
     /// Who asks, or why that is not to be found out.
-    pub(super) caller: Result<Identity, Error>,
+    pub(super) caller: Result<Caller, Error>,
 }
 
 /// The parts of a request's line. The method is short: a search made for long texts costs more.
@@ -38,7 +40,7 @@ impl<P: Platform> Service<P> {
         line: &'a str,
         arrived: Time,
         client: &'a Client,
-        forwarded: &[Vec<u8>],
+        presented: Option<&Presented>,
     ) -> Seen<'a> {
         let (method, path) = method_and_path(line);
         let decoded = route::canonical(path);
@@ -48,7 +50,7 @@ impl<P: Platform> Service<P> {
             method,
             is_decoded: decoded.is_some(),
             path: decoded.unwrap_or(Cow::Borrowed(path)),
-            caller: self.identify(client.principal(), forwarded, arrived),
+            caller: self.identify(client, (method, path), presented, arrived),
         }
     }
 
@@ -57,61 +59,27 @@ impl<P: Platform> Service<P> {
         let path = seen.is_decoded.then_some(&*seen.path);
         path.and_then(|path| self.router.find(path))
     }
+}
 
-    /// Who asks: the connection's client, or the one whose certificate a listed proxy forwards.
-    fn identify(
-        &self,
-        principal: Principal,
-        forwarded: &[Vec<u8>],
-        now: Time,
-    ) -> Result<Identity, Error> {
-        let client = match principal {
-            // The handshake may be long ago, or have resumed a session that was.
-            Principal::Client { expires, .. } if self.verifies_clients && expires <= now => {
-                Err(Error::ExpiredCertificate)
-            }
-            Principal::Client { identity, .. } => Ok(identity),
-            Principal::Untrusted => Err(Error::UntrustedCertificate),
-            Principal::Nobody => Err(Error::NoCertificate),
-            Principal::Several => Err(Error::SeveralCertificates),
-            Principal::NotFirst => Err(Error::CertificateNotFirst),
-            Principal::Unreadable => Err(Error::UnreadableCertificate),
-        };
-        if self.proxies.is_empty() {
-            return client;
-        }
-        let by_proxy = client
-            .as_ref()
-            .is_ok_and(|identity| self.proxies.contains(identity));
-        match (by_proxy, forwarded) {
-            (true, [header]) => certificate::forwarded(header, now)
-                .map(|(identity, _)| identity)
-                .map_err(Error::Forwarded),
-            (true, []) => Err(Error::NoCertificate),
-            (true, _) => Err(Error::SeveralCertificates),
-            (false, []) => client,
-            (false, _) => Err(Error::NotAProxy),
-        }
+impl Seen<'_> {
+    /// Who asks, if that is known.
+    pub(super) fn identity(&self) -> Option<Identity> {
+        self.caller.as_ref().ok().map(|caller| caller.identity)
     }
 
-    /// When a stream has to end: at its route's limit, and when one of the certificates expires that
-    /// the client was let in with.
-    pub(super) fn until(
-        &self,
-        route: &Route,
-        principal: Principal,
-        forwarded: &[Vec<u8>],
-        arrived: Time,
-    ) -> Option<Time> {
-        let limit = route.timeout.map(|limit| arrived.after(limit));
-        let own = match principal {
-            Principal::Client { expires, .. } if self.verifies_clients => Some(expires),
-            _ => None,
-        };
-        let forwarded = forwarded
-            .first()
-            .and_then(|header| certificate::forwarded(header, arrived).ok())
-            .map(|(_, expires)| expires);
-        [limit, own, forwarded].into_iter().flatten().min()
+    /// The signature that the request is let in by, if its route wants to know who asks.
+    pub(super) fn signed(&self, route: &Route) -> Option<&Signed> {
+        if route.access == Access::Public {
+            return None;
+        }
+        self.caller.as_ref().ok()?.signed.as_deref()
+    }
+
+    /// When a stream has to end: at its route's limit, and when the certificate expires that the client was
+    /// let in with.
+    pub(super) fn until(&self, route: &Route) -> Option<Time> {
+        let limit = route.timeout.map(|limit| self.arrived.after(limit));
+        let expires = self.caller.as_ref().ok().and_then(|caller| caller.expires);
+        [limit, expires].into_iter().flatten().min()
     }
 }

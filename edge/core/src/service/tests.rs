@@ -1,6 +1,7 @@
 //! The service over a key store that is away for a while.
 
 use super::*;
+use crate::auth::nonces::{Nonce, Replay};
 use crate::certificate::Principal;
 use crate::config::{Keystore, Supported, parse};
 use crate::crypto::RustCrypto;
@@ -62,6 +63,14 @@ impl<S: Store + 'static> Platform for Machine<S> {
     }
 
     async fn invalidate(&self, _: &Name) {}
+
+    async fn remember(&self, _: Identity, _: Nonce, _: Time) -> Result<(), Replay> {
+        Ok(())
+    }
+
+    fn trusts(&self, _: &[Vec<u8>]) -> bool {
+        false
+    }
 
     async fn totals(&self, figures: Vec<u64>) -> Vec<u64> {
         figures
@@ -144,7 +153,7 @@ impl<S: Store + 'static> Stage<S> {
             line: line.into(),
             arrived: self.fake.now(),
             client: Client::from_bytes(admin.to_bytes().to_vec()),
-            forwarded: Vec::new(),
+            presented: None,
             audited: false,
             body: Incoming::Whole(b"{}".to_vec()),
         };

@@ -130,16 +130,16 @@ fn a_reload_sees_that_the_identity_comes_from_elsewhere() {
 
 #[test]
 fn a_platform_without_memory_refuses_it_by_name() {
-    let text = "version: v1\nadmin: {identity: disabled}\nkeystore: {mem: {}}\n\
+    let text = "version: v1\nadmin: {identity: disabled}\nkeystore: {mem: {}}\nauth: {signatures: off}\n\
          seal:\n  recipients: ['${RECIPIENT}']\n  unseal:\n    \
          vault: {endpoint: 'https://kms', identty: a, tls: {c: d}}\n";
     assert_eq!(
         errors(text, &EDGE),
         [
-            "line 7: seal.unseal.vault.identty: unknown field `identty`; did you mean `identity`?",
-            "line 7: seal.unseal.vault: auto-unseal needs a platform that keeps memory between requests; \
+            "line 8: seal.unseal.vault.identty: unknown field `identty`; did you mean `identity`?",
+            "line 8: seal.unseal.vault: auto-unseal needs a platform that keeps memory between requests; \
              use `identity` with `${NAME}` of a secret",
-            "line 7: seal.unseal.vault.tls.c: unknown field `c`; did you mean `ca`?",
+            "line 8: seal.unseal.vault.tls.c: unknown field `c`; did you mean `ca`?",
         ]
     );
 }

@@ -7,9 +7,9 @@ use super::*;
 use crate::outgoing::Response;
 
 mod driver;
+mod echoes;
 mod engine;
 mod interleavings;
-mod echoes;
 mod logins;
 mod outages;
 mod replaces;

@@ -1,0 +1,319 @@
+//! Vectors of RFC 9421, and every way in which a signature proves nothing.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::api_key::ApiKey;
+use crate::auth::BadHeader;
+use crate::crypto::RustCrypto;
+
+const NOW: u64 = 1_700_000_000;
+const WINDOW: Duration = Duration::from_secs(60);
+
+fn at(seconds: u64) -> Time {
+    Time::from_nanos(seconds * 1_000_000_000)
+}
+
+fn message() -> Message<'static> {
+    Message {
+        method: "POST",
+        authority: "kms.example.com",
+        path: "/v1/key/decrypt/my%20key",
+        query: None,
+    }
+}
+
+fn signer() -> Signer {
+    Signer::new(ApiKey::from_seed(&[7; 32]))
+}
+
+fn signed(message: &Message<'_>, body: &[u8]) -> Presented {
+    let headers = signer().headers(message, body, [9; 16], at(NOW));
+    Presented {
+        headers: headers
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.into_bytes()))
+            .collect(),
+        ..Presented::default()
+    }
+}
+
+fn verified(message: &Message<'_>, presented: &Presented) -> Result<Signed, SignatureError> {
+    verify(&RustCrypto, message, presented, WINDOW, at(NOW))
+}
+
+/// A header, changed.
+fn with(presented: &Presented, name: &str, change: impl Fn(&str) -> String) -> Presented {
+    let mut presented = presented.clone();
+    for (_, value) in presented.headers.iter_mut().filter(|it| it.0 == name) {
+        *value = change(std::str::from_utf8(value).unwrap()).into_bytes();
+    }
+    presented
+}
+
+#[test]
+fn what_is_signed_is_genuine() {
+    let body = b"{\"ciphertext\":\"AAAA\"}";
+    let signed_request = verified(&message(), &signed(&message(), body)).unwrap();
+    assert_eq!(signed_request.identity, signer().api_key().identity());
+    assert_eq!(signed_request.until, at(NOW + 60));
+    assert!(signed_request.digest.unwrap().is_of(body));
+    let empty = verified(&message(), &signed(&message(), b"")).unwrap();
+    assert_eq!((empty.digest, empty.certificates.len()), (None, 0));
+    let query = Message {
+        query: Some("a=b&c"),
+        ..message()
+    };
+    assert!(verified(&query, &signed(&query, body)).is_ok());
+}
+
+#[test]
+fn another_request_is_not() {
+    let presented = signed(&message(), b"body");
+    let refused = |message| verified(&message, &presented).err();
+    let wrong = Some(SignatureError::NotAuthentic);
+    let method = Message {
+        method: "PUT",
+        ..message()
+    };
+    assert_eq!(refused(method), wrong);
+    let path = Message {
+        path: "/v1/key/decrypt/my+key",
+        ..message()
+    };
+    assert_eq!(refused(path), wrong);
+    let authority = Message {
+        authority: "kms.example.org",
+        ..message()
+    };
+    assert_eq!(refused(authority), wrong);
+    for query in ["", "a"] {
+        let query = Message {
+            query: Some(query),
+            ..message()
+        };
+        assert_eq!(refused(query), Some(SignatureError::NotCovered("@query")));
+    }
+    let other = with(&presented, digest::HEADER, |_| digest::of(b"other"));
+    assert_eq!(verified(&message(), &other).err(), wrong);
+}
+
+#[test]
+fn clocks_may_differ_by_the_window() {
+    let presented = signed(&message(), b"");
+    let verified = |seconds| verify(&RustCrypto, &message(), &presented, WINDOW, at(seconds));
+    for seconds in [NOW - 60, NOW, NOW + 60] {
+        assert!(verified(seconds).is_ok(), "{seconds}");
+    }
+    for seconds in [0, NOW - 61, NOW + 61, u64::MAX / 1_000_000_000] {
+        let clock = SignatureError::Clock {
+            created: NOW as i64,
+            now: at(seconds),
+            window: 60,
+        };
+        assert_eq!(verified(seconds).err(), Some(clock), "{seconds}");
+    }
+}
+
+#[test]
+fn what_is_missing_or_doubled_is_named() {
+    let whole = signed(&message(), b"body");
+    let input =
+        |from: &'static str, to: &'static str| with(&whole, INPUT, |value| value.replace(from, to));
+    let key_id = "keyid=\"MCow";
+    for (presented, error) in [
+        (
+            with(&whole, INPUT, |_| String::new()),
+            SignatureError::NoTag,
+        ),
+        (input("sealedge\"", "other\""), SignatureError::NoTag),
+        (
+            with(&whole, INPUT, |value| {
+                format!("{value}, {}", value.replacen("sealedge", "b", 1))
+            }),
+            SignatureError::Several,
+        ),
+        (
+            with(&whole, SIGNATURE, |value| value.replace("sealedge", "b")),
+            SignatureError::NoSignature,
+        ),
+        (
+            with(&whole, SIGNATURE, |_| "sealedge=1".to_owned()),
+            SignatureError::Malformed(SIGNATURE),
+        ),
+        (
+            with(&whole, SIGNATURE, |_| "sealedge=:AAAA:".to_owned()),
+            SignatureError::NotAuthentic,
+        ),
+        (
+            with(&whole, INPUT, |_| "sealedge=1;tag=\"sealedge\"".to_owned()),
+            SignatureError::Malformed(INPUT),
+        ),
+        (input(" \"@path\"", ""), SignatureError::NotCovered("@path")),
+        (
+            input("\"@method\" ", ""),
+            SignatureError::NotCovered("@method"),
+        ),
+        (
+            input(" \"@authority\"", ""),
+            SignatureError::NotCovered("@authority"),
+        ),
+        (
+            input("\"@path\"", "\"@path\" \"@path\""),
+            SignatureError::Component,
+        ),
+        (
+            input("\"@path\"", "\"@path\";req"),
+            SignatureError::Component,
+        ),
+        (
+            input("\"@path\"", "\"@path\" \"x-other\""),
+            SignatureError::Component,
+        ),
+        (
+            input(";created", ";made"),
+            SignatureError::Parameter("created"),
+        ),
+        (
+            input("created=", "created=a"),
+            SignatureError::Parameter("created"),
+        ),
+        (input(";nonce", ";once"), SignatureError::Parameter("nonce")),
+        (input(";alg", ";algo"), SignatureError::Parameter("alg")),
+        (input(";keyid", ";key"), SignatureError::Parameter("keyid")),
+        (input(key_id, "keyid=\"AAAA"), SignatureError::KeyId),
+        (
+            input("alg=\"ed25519\"", "alg=\"hmac-sha256\""),
+            SignatureError::Algorithm("ed25519"),
+        ),
+        (input(";tag", ";expires=1;tag"), SignatureError::Expired),
+        (input(";tag", ";other=1;tag"), SignatureError::NotAuthentic),
+    ] {
+        assert_eq!(verified(&message(), &presented).err(), Some(error));
+    }
+}
+
+#[test]
+fn headers_come_once() {
+    let whole = signed(&message(), b"body");
+    for name in [INPUT, SIGNATURE, digest::HEADER] {
+        let mut twice = whole.clone();
+        let again = twice.headers.iter().find(|it| it.0 == name).cloned();
+        twice.headers.extend(again);
+        let refused = verified(&message(), &twice).err().unwrap();
+        assert!(matches!(refused, SignatureError::Header(BadHeader { .. })));
+        assert!(refused.to_string().contains("more than once"), "{refused}");
+        let mut without = whole.clone();
+        without.headers.retain(|it| it.0 != name);
+        let refused = verified(&message(), &without).err();
+        assert_eq!(refused, Some(SignatureError::HalfSigned(name)));
+        let long = with(&whole, name, |value| {
+            value.to_owned() + &" ".repeat(1 << 15)
+        });
+        let refused = verified(&message(), &long).err().unwrap();
+        assert!(refused.to_string().contains("16384 bytes"), "{refused}");
+    }
+}
+
+/// RFC 9421, B.2.6, with the key of B.1.4: the base and its signature.
+#[test]
+fn the_base_of_the_standard() {
+    let components = [
+        ("date", "Tue, 20 Apr 2021 02:07:55 GMT"),
+        ("@method", "POST"),
+        ("@path", "/foo"),
+        ("@authority", "example.com"),
+        ("content-type", "application/json"),
+        ("content-length", "18"),
+    ];
+    let params = "(\"date\" \"@method\" \"@path\" \"@authority\" \"content-type\" \"content-length\")\
+                  ;created=1618884473;keyid=\"test-key-ed25519\"";
+    let base = base::base(components, params);
+    let spki = "MCowBQYDK2VwAyEAJrQLj5P/89iXES9+vFgrIy29clF9CC/oPPsw3c5D0bs=";
+    let (key, _) = PublicKey::from_key_id(spki).unwrap();
+    let signature =
+        "wqcAqbmYJ2ji2glfAMaRy4gruYYnx2nEFN2HN6jrnDnQCK1u02Gb04v9EDgwUPiu4A0w6vuQv5lIp5WPpBKRCw==";
+    let signature = {
+        use base64::Engine;
+        base64::engine::general_purpose::STANDARD
+            .decode(signature)
+            .unwrap()
+    };
+    assert!(key.verifies(&RustCrypto, base.as_bytes(), &signature));
+    assert!(!key.verifies(
+        &RustCrypto,
+        base.replace("foo", "bar").as_bytes(),
+        &signature
+    ));
+    // However the list comes, it is signed in one form.
+    let wide = params.replace("\" \"", "\"  \"");
+    let dictionary: Dictionary = Parser::new(&format!("sig-b26={wide}")).parse().unwrap();
+    let Some(ListEntry::InnerList(input)) = dictionary.get("sig-b26") else {
+        panic!("it is a list");
+    };
+    assert_eq!(serialized(input.clone()), params);
+}
+
+proptest! {
+    #[test]
+    fn any_headers_are_judged(
+        input: String,
+        signature: String,
+        digest: String,
+        query: Option<String>,
+        at_byte: prop::sample::Index,
+        with_byte: u8,
+    ) {
+        let message = Message { query: query.as_deref(), ..message() };
+        let headers = [(INPUT, input), (SIGNATURE, signature), (digest::HEADER, digest)];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.into_bytes()));
+        let presented = Presented { headers: headers.into(), ..Presented::default() };
+        prop_assert!(verified(&message, &presented).is_err());
+        // A genuine one with another byte: if it is genuine still, it says the same.
+        let genuine = signed(&message, b"body");
+        let expected = verified(&message, &genuine).unwrap();
+        let mut changed = genuine.clone();
+        let header = at_byte.index(changed.headers.len());
+        let value = &mut changed.headers[header].1;
+        let byte = at_byte.index(value.len());
+        value[byte] = with_byte;
+        if let Ok(signed) = verified(&message, &changed) {
+            prop_assert_eq!(signed, expected);
+        }
+    }
+}
+
+/// What `docs/authentication.md` shows, to the byte.
+#[test]
+fn the_documented_signature() {
+    let api_key: ApiKey = "kes:v1:AD9E7FSYWrMD+VjhI6q545cYT9YOyFxZb7UnjEepYDRc"
+        .parse()
+        .unwrap();
+    let message = Message {
+        method: "POST",
+        authority: "kms.example.com",
+        path: "/v1/key/generate/my-app-1",
+        query: None,
+    };
+    let body = b"{\"context\":\"YXBw\"}";
+    let nonce = std::array::from_fn(|at| at as u8);
+    let headers = Signer::new(api_key).headers(&message, body, nonce, at(NOW));
+    let header = |name| &headers.iter().find(|it| it.0 == name).unwrap().1;
+    let base = base::base(
+        [
+            ("@method", "POST"),
+            ("@authority", "kms.example.com"),
+            ("@path", "/v1/key/generate/my-app-1"),
+            ("content-digest", header("content-digest")),
+        ],
+        header(INPUT).strip_prefix("sealedge=").unwrap(),
+    );
+    let lines = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}"));
+    let lines = lines.collect::<Vec<_>>().join("\n");
+    let document = include_str!("../../../../../docs/authentication.md");
+    for text in [base, lines] {
+        assert!(document.contains(&text), "{text}");
+    }
+}

@@ -1,0 +1,268 @@
+//! Signed requests (RFC 9421) in the place of client certificates.
+
+use std::path::Path;
+
+use sealedge_core::auth::signature::Signer;
+use sealedge_tests::client::{Answer, Client, Credentials, for_admin, recorded, signed};
+use sealedge_tests::server::Server;
+use serde_json::Value;
+
+const SELF: &str = "/v1/identity/self/describe";
+
+fn server(tls: &str, more: &str) -> Server {
+    let config = for_admin("mem: {}").replace("audit: off", "audit: on") + more;
+    Server::start(Path::new(crate::SEALEDGE), tls, &config)
+}
+
+async fn anybody(server: &Server) -> Client {
+    Client::connect(&server.address, None).await.unwrap()
+}
+
+type Headers = Vec<(&'static str, String)>;
+
+async fn send(client: &mut Client, path: &str, headers: &Headers, body: &str) -> Answer {
+    let headers: Vec<_> = headers
+        .iter()
+        .map(|(name, value)| (*name, &**value))
+        .collect();
+    client
+        .send("PUT", path, &headers, body.to_owned())
+        .await
+        .unwrap()
+}
+
+fn admin() -> Signer {
+    Signer::new(recorded("admin"))
+}
+
+fn refused(answer: &Answer, why: &str) {
+    assert_eq!(answer.status, 400, "{answer:?}");
+    assert!(answer.message().contains(why), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_client_without_a_certificate_signs_its_requests() {
+    let server = server("", "");
+    let mut client = Client::signing(&server.address, recorded("admin"))
+        .await
+        .unwrap();
+    let me = client.call("GET", SELF, Value::Null).await;
+    assert_eq!(me.json()["admin"], true, "{me:?}");
+    assert_eq!(me.json()["auth"], "signature");
+    for path in [
+        "/v1/key/create/k",
+        "/v1/key/generate/k",
+        "/v1/key/generate/k?a=b",
+    ] {
+        let answer = client.call("PUT", path, Value::Null).await;
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+    }
+    // A body of any length, and one that comes bit by bit is no other.
+    let message = "A".repeat(600_000);
+    let body = serde_json::json!({ "plaintext": message });
+    let sealed = client.call("PUT", "/v1/key/encrypt/k", body).await;
+    let opened = client.call("PUT", "/v1/key/decrypt/k", sealed.json()).await;
+    assert_eq!(opened.json()["plaintext"], message);
+    // Who it is not known to is no more than anybody with a certificate.
+    let mut stranger = Client::signing(&server.address, recorded("stranger"))
+        .await
+        .unwrap();
+    let answer = stranger
+        .call("PUT", "/v1/key/generate/k", Value::Null)
+        .await;
+    assert_eq!(answer.status, 403, "{answer:?}");
+    let records = server.output();
+    let mut records = records
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    assert!(records.all(|record| record["request"]["auth"] == "signature"));
+}
+
+#[tokio::test]
+async fn a_request_is_answered_once() {
+    let server = server("", "");
+    let (mut one, mut other) = (anybody(&server).await, anybody(&server).await);
+    let headers = signed(&admin(), "PUT", "/v1/key/create/k", b"");
+    let answer = send(&mut one, "/v1/key/create/k", &headers, "").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    for client in [&mut one, &mut other] {
+        for _ in 0..8 {
+            let again = send(client, "/v1/key/create/k", &headers, "").await;
+            refused(&again, "was received before");
+        }
+    }
+    // At once, too, and whichever instance has it: one of a hundred is answered.
+    for _ in 0..5 {
+        let headers = signed(&admin(), "PUT", "/v1/key/generate/k", b"");
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..20 {
+            let (mut client, headers) = (anybody(&server).await, headers.clone());
+            tasks.spawn(async move { send(&mut client, "/v1/key/generate/k", &headers, "").await });
+        }
+        let answers = tasks.join_all().await;
+        let answered = answers.iter().filter(|answer| answer.status == 200);
+        assert_eq!(answered.count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_was_not_signed_is_not_done() {
+    let server = server("", "");
+    let mut client = anybody(&server).await;
+    let path = "/v1/key/create/k";
+    let body = "{\"plaintext\":\"AAAA\"}";
+    let other = "{\"plaintext\":\"BBBB\"}";
+    let of = |path: &str, body: &str| signed(&admin(), "PUT", path, body.as_bytes());
+    let unlike = "is not that of this request by this key";
+    let wrong = send(&mut client, "/v1/key/create/j", &of(path, ""), "").await;
+    refused(&wrong, unlike);
+    let method = signed(&admin(), "POST", path, b"");
+    refused(&send(&mut client, path, &method, "").await, unlike);
+    let create = send(&mut client, path, &of(path, ""), "").await;
+    assert_eq!(create.status, 200);
+    let encrypt = "/v1/key/encrypt/k";
+    refused(
+        &send(&mut client, encrypt, &of(encrypt, body), other).await,
+        "the body is not",
+    );
+    refused(
+        &send(&mut client, encrypt, &of(encrypt, ""), other).await,
+        "does not cover \"content-digest\"",
+    );
+    refused(
+        &send(&mut client, encrypt, &of(encrypt, body), "").await,
+        "the body is not",
+    );
+    // Another body's digest.
+    let mut mixed = of(encrypt, body);
+    let digest = of(encrypt, other)
+        .into_iter()
+        .find(|it| it.0 == "content-digest");
+    mixed.retain(|it| it.0 != "content-digest");
+    mixed.extend(digest);
+    refused(&send(&mut client, encrypt, &mixed, other).await, unlike);
+    // A large one is read later.
+    let (large, unlike) = (
+        body.replace("AAAA", &"A".repeat(400_000)),
+        body.replace("AAAA", &"B".repeat(400_000)),
+    );
+    let mut late = anybody(&server).await;
+    refused(
+        &send(&mut late, encrypt, &of(encrypt, &large), &unlike).await,
+        "the body is not",
+    );
+    let mut late = anybody(&server).await;
+    refused(
+        &send(&mut late, encrypt, &of(encrypt, ""), &large).await,
+        "does not cover",
+    );
+    let mut late = anybody(&server).await;
+    let answer = send(&mut late, encrypt, &of(encrypt, &large), &large).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+#[tokio::test]
+async fn one_credential_is_enough() {
+    let server = server("", "");
+    let mut both = Client::admin(&server.address).await;
+    let headers = signed(&admin(), "PUT", "/v1/key/create/k", b"");
+    refused(
+        &send(&mut both, "/v1/key/create/k", &headers, "").await,
+        "more than one credential",
+    );
+    // A signature for somebody else is none.
+    let mut others = headers.clone();
+    others[0].1 = others[0].1.replace("tag=\"sealedge\"", "tag=\"other\"");
+    let answer = send(&mut both, "/v1/key/create/k", &others, "").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let mut nobody = anybody(&server).await;
+    refused(
+        &send(&mut nobody, "/v1/key/create/k", &others, "").await,
+        "no signature has",
+    );
+    // Headers that come twice.
+    let mut twice = signed(&admin(), "PUT", "/v1/key/create/j", b"");
+    twice.push(twice[0].clone());
+    refused(
+        &send(&mut nobody, "/v1/key/create/j", &twice, "").await,
+        "more than once",
+    );
+}
+
+#[tokio::test]
+async fn who_has_nothing_to_show_is_told_how_to_sign() {
+    let server = server("", "");
+    let mut client = anybody(&server).await;
+    let answer = client.begin("GET", SELF, &[], "".into()).await.unwrap();
+    assert_eq!(answer.status().as_u16(), 400);
+    let accept = answer.headers()["accept-signature"].to_str().unwrap();
+    assert!(accept.contains("\"@authority\"") && accept.ends_with("tag=\"sealedge\""));
+    // Not where it would be of no use.
+    let off = self::server("", "auth: {signatures: off}\n");
+    assert!(
+        Client::connect(&off.address, None)
+            .await
+            .unwrap()
+            .begin("GET", SELF, &[], "".into())
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn a_signature_is_for_this_server() {
+    let other = server("", "auth: {authorities: [kms.example.com]}\n");
+    let mut client = anybody(&other).await;
+    let headers = signed(&admin(), "GET", SELF, b"");
+    let borrowed: Vec<_> = headers
+        .iter()
+        .map(|(name, value)| (*name, &**value))
+        .collect();
+    let answer = client.send("GET", SELF, &borrowed, "").await.unwrap();
+    refused(&answer, "this server is not \"localhost\"");
+    let ours = server(
+        "",
+        "auth: {authorities: [kms.example.com, LocalHost:443]}\n",
+    );
+    let mut client = Client::signing(&ours.address, recorded("admin"))
+        .await
+        .unwrap();
+    assert_eq!(client.call("GET", SELF, Value::Null).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_bearer_key_is_taken_where_that_is_on() {
+    let key = recorded("admin").to_text();
+    let header = format!("Bearer {}", &*key);
+    let headers = [("authorization", header.as_str())];
+    let off = server("", "");
+    let answer = anybody(&off)
+        .await
+        .send("GET", SELF, &headers, "")
+        .await
+        .unwrap();
+    refused(&answer, "a bearer key is not taken here");
+    let on = server("", "auth: {bearer: on}\n");
+    let answer = anybody(&on)
+        .await
+        .send("GET", SELF, &headers, "")
+        .await
+        .unwrap();
+    assert_eq!(answer.json()["auth"], "bearer", "{answer:?}");
+    for value in ["Bearer kes:v1:AAAA", "Bearer x"] {
+        let (mut client, headers) = (anybody(&on).await, [("authorization", value)]);
+        let answer = client.send("GET", SELF, &headers, "").await.unwrap();
+        refused(&answer, "an API key");
+    }
+    let mut both = Client::connect(&on.address, Some(&Credentials::of(&recorded("admin"))))
+        .await
+        .unwrap();
+    refused(
+        &both.send("GET", SELF, &headers, "").await.unwrap(),
+        "more than one credential",
+    );
+    let secret = &key[7..];
+    for server in [&off, &on] {
+        assert!(!(server.output() + &server.errors()).contains(secret));
+    }
+}
