@@ -392,7 +392,7 @@ fn no_identity_gets_into_the_log_or_an_answer_as_a_name() {
             time: stage.fake.now(),
             ip: "::1",
             path: &format!("/v1/key/create/{text}"),
-            identity: None,
+            caller: None,
             status,
             duration: Duration::ZERO,
         };

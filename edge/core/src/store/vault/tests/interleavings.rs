@@ -55,7 +55,7 @@ impl World for Node {
         Err("there is none".into())
     }
 
-    fn error(&self, _: &str) {}
+    fn log_error(&self, _: &str) {}
 }
 
 /// What a node does.
