@@ -51,6 +51,7 @@ impl Dev {
              admin: {{identity: {}}}\n\
              tls: {{key: made for this run, cert: made for this run}}\n\
              api: {{/v1/ready: {{skip_auth: true}}}}\n\
+             auth: {{bearer: on}}\n\
              keystore: {{mem: {{}}}}\n",
             api_key.identity()
         );
@@ -66,6 +67,7 @@ impl Dev {
         let program = program();
         let key = self.api_key.to_text();
         let key = key.as_str();
+        let curl = "curl -k -H \"Authorization: Bearer $KES_API_KEY\" -X POST https://$KES_SERVER";
         format!(
             "sealedge is listening on https://{address}\n\
              It is for trying out: keys live in its memory and are gone when it stops (ctrl-c).\n\
@@ -77,7 +79,8 @@ impl Dev {
              \n  \
              export KES_SERVER={address} KES_API_KEY={key}\n\
              \n  \
-             {program} key create my-key -k\n  \
+             {curl}/v1/key/create/my-key\n  \
+             {curl}/v1/key/generate/my-key\n  \
              {program} key dek my-key -k\n  \
              {program} status -k\n",
             self.api_key.identity()
