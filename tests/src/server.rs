@@ -143,6 +143,15 @@ impl Server {
         panic!("nothing is reloaded: {}", self.errors());
     }
 
+    /// Its folder, for another one, once it has ended or is killed.
+    ///
+    /// # Panics
+    /// If there is no other folder to leave in its place.
+    pub fn into_folder(mut self) -> TempDir {
+        let _ = self.child.wait();
+        std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap())
+    }
+
     /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()

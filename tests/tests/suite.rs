@@ -23,6 +23,8 @@ mod go_sdk;
 mod history;
 #[path = "suite/listing.rs"]
 mod listing;
+#[path = "suite/local_proxy.rs"]
+mod local_proxy;
 #[path = "suite/log_streams.rs"]
 mod log_streams;
 #[path = "suite/lost.rs"]

@@ -127,7 +127,7 @@ fn from_files(key_file: &Path, certificate_file: &Path) -> Result<ClientCertific
 }
 
 /// The private key as PEM; asks for its password if it is under one.
-fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
+pub fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
     let pem = read(path)?;
     if private_key::is_encrypted_unsafely(&pem) {
         return Err(Error::OldEncryption {
@@ -160,6 +160,20 @@ pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
             path: path.to_owned(),
             reason,
         })
+}
+
+/// The certificates that the system trusts, or those of SSL_CERT_FILE and SSL_CERT_DIR.
+pub fn trusted() -> Result<Vec<CertificateDer<'static>>, Error> {
+    let mut loaded = rustls_native_certs::load_native_certs();
+    // One bad file among the system's own is no matter, but one that somebody named is.
+    let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some());
+    match loaded.errors.pop() {
+        Some(reason) if named => Err(Error::Roots(Some(reason))),
+        reason if loaded.certs.is_empty() => Err(Error::Roots(reason)),
+        _ => Ok(loaded.certs),
+    }
 }
 
 /// The cryptography of TLS.
