@@ -167,6 +167,21 @@ impl Server {
         self.output.text()
     }
 
+    /// The lines on standard output, once there are so many: what is audited comes a moment after its answer.
+    ///
+    /// # Panics
+    /// If there are fewer after half a minute.
+    pub fn lines(&self, count: usize) -> Vec<String> {
+        for _ in 0..3000 {
+            let lines: Vec<_> = self.output().lines().map(str::to_owned).collect();
+            if lines.len() >= count {
+                return lines;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("there are no {count} lines: {}", self.output());
+    }
+
     /// What it has written to standard error so far.
     pub fn errors(&self) -> String {
         self.errors.text()

@@ -25,6 +25,8 @@ mod history;
 mod listing;
 #[path = "suite/local_proxy.rs"]
 mod local_proxy;
+#[path = "suite/local_proxy_retries.rs"]
+mod local_proxy_retries;
 #[path = "suite/log_streams.rs"]
 mod log_streams;
 #[path = "suite/lost.rs"]

@@ -54,9 +54,6 @@ impl Client {
         let get = |name: &str| std::env::var(name).ok();
         let servers = endpoints(get).map_err(Error::Endpoint)?;
         let credential = Credential::from_environment(get)?;
-        if common.auth == Auth::Signature && matches!(credential, Credential::Files { .. }) {
-            return Err(Error::CannotSign);
-        }
         let certificate = credential.load()?;
         let trust = if common.insecure {
             Trust::Anyone
@@ -64,11 +61,10 @@ impl Client {
             Trust::system()?
         };
         let client = Self::new(servers, &certificate, &trust)?;
-        match (common.auth, credential) {
-            (Auth::Mtls, _) | (_, Credential::Files { .. }) => Ok(client),
-            (auth, Credential::ApiKey(api_key)) => {
-                client.signing(Signer::new(api_key), &trust, auth == Auth::Signature)
-            }
+        match (common.auth, credential.into_signer(&certificate)) {
+            (Auth::Mtls, _) | (Auth::Auto, None) => Ok(client),
+            (Auth::Signature, None) => Err(Error::CannotSign),
+            (auth, Some(signer)) => client.signing(signer, &trust, auth == Auth::Signature),
         }
     }
 

@@ -83,7 +83,7 @@ pub enum Error {
     PrivateKey(ureq::Error),
     /// The certificates to trust could not be read, or there are none (no reason).
     Roots(Option<rustls_native_certs::Error>),
-    /// Files can't sign requests.
+    /// The private key of the files can't sign requests.
     CannotSign,
     /// No server could be asked: each one's reason.
     Unreachable(Vec<(Endpoint, Fault)>),
@@ -208,10 +208,10 @@ impl Error {
                 "use a private key without a password, or an API key, where nobody can be asked"
                     .to_owned()
             }
-            Self::CannotSign => format!(
-                "set an API key ({}), or leave --auth signature out",
-                any_of(API_KEY)
-            ),
+            Self::CannotSign => {
+                "set an API key, or a key file of PKCS#8: openssl pkcs8 -topk8 -nocrypt -in OLD -out NEW"
+                    .to_owned()
+            }
             Self::NewPassword => {
                 "type the same password twice; an empty one protects nothing".to_owned()
             }
@@ -320,7 +320,7 @@ impl fmt::Display for Error {
             Self::Encryption(reason) => reason.fmt(f),
             Self::AskPassword(reason) => write!(f, "cannot ask for a password: {reason}"),
             Self::NewPassword => f.write_str("no new password"),
-            Self::CannotSign => f.write_str("requests are signed by an API key, not by files"),
+            Self::CannotSign => f.write_str("requests can't be signed by this private key: it is neither Ed25519 nor P-256 in PKCS#8"),
             Self::PrivateKey(reason) => write!(f, "the private key cannot be used: {reason}"),
             Self::Roots(None) => f.write_str("there is no certificate to trust"),
             Self::Roots(Some(reason)) => {

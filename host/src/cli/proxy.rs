@@ -9,9 +9,9 @@ use sealedge_core::identity::Identity;
 
 /// Let applications on this machine use a server that wants signed requests
 ///
-/// It listens as a KES server does, signs each request with its own API key (see the environment) and
-/// hands it on: who uses the proxy acts as that API key's identity. A client shows a certificate, whose
-/// identity must be let in; a Unix socket is for this user alone.
+/// It listens as a KES server does, signs each request with its own API key or private key (see the
+/// environment) and hands it on: who uses the proxy acts as its identity. A client shows a certificate,
+/// whose identity must be let in; a Unix socket is for this user alone.
 #[derive(Args, Clone, Debug)]
 pub struct ProxyOptions {
     /// The server: `https://host`, `https://host:port`, `host:port`, or `http://` on this machine

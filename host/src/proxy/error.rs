@@ -9,7 +9,6 @@ use crate::server::tls::TlsError;
 #[derive(Debug)]
 pub enum ProxyError {
     Upstream(NotAnEndpoint),
-    NoApiKey,
     Mtls,
     AllowOnSocket,
     CertificateOnSocket,
@@ -34,7 +33,6 @@ impl ProxyError {
             Self::Upstream(_) => {
                 "name the server by --upstream https://HOST or https://HOST:PORT; http:// only on this machine"
             }
-            Self::NoApiKey => "set KES_API_KEY; `sealedge identity new` makes an API key",
             Self::Mtls => "leave --auth mtls (SEALEDGE_AUTH) out",
             Self::AllowOnSocket => "leave --allow out: the socket's file says who may connect",
             Self::CertificateOnSocket => "leave --tls-key, --tls-cert and --cert-out out",
@@ -54,7 +52,6 @@ impl fmt::Display for ProxyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Upstream(reason) => reason.fmt(f),
-            Self::NoApiKey => f.write_str("a proxy signs by an API key, not by files"),
             Self::Mtls => f.write_str("a proxy signs its requests, and shows no certificate"),
             Self::AllowOnSocket => f.write_str("on a Unix socket nobody shows an identity"),
             Self::CertificateOnSocket => f.write_str("there is no TLS on a Unix socket"),

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use sealedge_core::auth::signature::Signer;
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -75,12 +74,13 @@ fn upstream(options: &ProxyOptions, common: Common) -> Result<Upstream, Error> {
             problem: endpoint::EndpointProblem::Syntax,
         }));
     };
-    let api_key = match Credential::from_environment(|name| std::env::var(name).ok())? {
-        Credential::ApiKey(api_key) => api_key,
-        Credential::Files { .. } => return Err(Error::Proxy(ProxyError::NoApiKey)),
-    };
+    let credential = Credential::from_environment(|name| std::env::var(name).ok())?;
+    let certificate = credential.load()?;
+    let signer = credential
+        .into_signer(&certificate)
+        .ok_or(Error::CannotSign)?;
     let tls = tls::client_side(common.insecure)?;
-    Ok(Upstream::new(server, authority, Signer::new(api_key), tls))
+    Ok(Upstream::new(server, authority, signer, tls))
 }
 
 async fn serve(
@@ -95,6 +95,7 @@ async fn serve(
     let mut end = End::new().map_err(ProxyError::Io)?;
     let banner = Banner {
         message: format!("sealedge is listening on {door}"),
+        address: door.to_string(),
         upstream: upstream.server().to_string(),
         identity: upstream.identity().to_string(),
         clients: door.clients(),
@@ -150,6 +151,7 @@ async fn serve(
 #[derive(Serialize)]
 struct Banner {
     message: String,
+    address: String,
     upstream: String,
     identity: String,
     clients: String,

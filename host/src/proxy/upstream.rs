@@ -121,7 +121,7 @@ impl Upstream {
 
     /// Who its requests are signed as.
     pub fn identity(&self) -> Identity {
-        self.signer.api_key().identity()
+        self.signer.identity()
     }
 
     /// Signs a request that is to be, sends it and waits for the head of its answer. If nothing can have been done, it is

@@ -8,6 +8,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sealedge_core::auth::signature::Signer;
+use sealedge_core::certificate::identity_of;
 use sealedge_tests::client::{
     Answer, Client, Credentials, config as config_of, for_admin, handshake, recorded, signed,
 };
@@ -320,18 +321,15 @@ async fn command_line(server: &Server, address: &str, arguments: &[&str]) -> (bo
     (output.status.success(), String::from_utf8(said).unwrap())
 }
 
-/// The method and status of each request that a server has had.
-fn requests(server: &Server) -> Vec<(String, u64)> {
-    let records = server.output();
-    let records = records
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let of = |record: Value| {
+/// The method and status of each request that a server has had, once there are so many.
+fn requests(server: &Server, count: usize) -> Vec<(String, u64)> {
+    let of = |line: &String| {
+        let record: Value = serde_json::from_str(line).unwrap();
         let method = record["request"]["auth"].as_str().unwrap_or("none");
         let status = record["response"]["code"].as_u64().unwrap();
         (method.to_owned(), status)
     };
-    records.map(of).collect()
+    server.lines(count).iter().map(of).collect()
 }
 
 #[tokio::test]
@@ -344,14 +342,14 @@ async fn the_command_line_signs_where_its_certificate_is_not_seen() {
     let mut expected = vec![("none".to_owned(), 400)];
     expected.extend([signed.clone(), signed.clone(), signed]);
     assert_eq!(
-        requests(&server),
+        requests(&server, 4),
         expected,
         "it is asked for a signature once"
     );
     // It is not asked where it can say who it is.
     let (is_done, said) = command_line(&server, &server.address, &["key", "dek", "a"]).await;
     assert!(is_done, "{said}");
-    assert_eq!(requests(&server)[4..], [("mtls".to_owned(), 200)]);
+    assert_eq!(requests(&server, 5)[4..], [("mtls".to_owned(), 200)]);
 }
 
 #[tokio::test]
@@ -371,5 +369,40 @@ async fn the_command_line_does_as_it_is_told() {
     }
     let signed = ("signature".to_owned(), 200);
     let all = [("none".to_owned(), 400), signed.clone(), signed];
-    assert_eq!(requests(&server), all);
+    assert_eq!(requests(&server, 3), all);
+}
+
+#[tokio::test]
+async fn the_command_line_signs_by_the_key_of_a_certificate() {
+    for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ED25519] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
+        let certificate = rcgen::CertificateParams::default()
+            .self_signed(&key)
+            .unwrap();
+        std::fs::write(file("client.key"), key.serialize_pem()).unwrap();
+        std::fs::write(file("client.crt"), certificate.pem()).unwrap();
+        let identity = identity_of(certificate.der()).unwrap();
+        let config = format!(
+            "admin: {{identity: {identity}}}\nlog: {{audit: on}}\nkeystore: {{mem: {{}}}}\n"
+        );
+        let server = Server::start(Path::new(crate::SEALEDGE), "", &config);
+        let front = front(&server).await;
+        let output = tokio::process::Command::new(crate::SEALEDGE)
+            .args(["key", "create", "a", "b"])
+            .env("SSL_CERT_FILE", server.folder.path().join("server.cert"))
+            .env("KES_SERVER", &front)
+            .env("KES_CLIENT_KEY", file("client.key"))
+            .env("KES_CLIENT_CERT", file("client.crt"))
+            .env_remove("SEALEDGE_AUTH")
+            .output()
+            .await
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}{}", server.output());
+        let signed = ("signature".to_owned(), 200);
+        let all = [("none".to_owned(), 400), signed.clone(), signed];
+        assert_eq!(requests(&server, 3), all);
+    }
 }
