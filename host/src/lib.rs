@@ -22,6 +22,7 @@ pub mod outside;
 mod pem;
 pub mod pool;
 pub mod private_key;
+mod proxy;
 pub mod server;
 pub mod store;
 mod world;

@@ -201,7 +201,7 @@ fn unreachable(why: impl fmt::Display) -> Fault {
 }
 
 /// What the libraries say, from the outermost to the cause: each names only its own part.
-fn causes(error: &(dyn Error + 'static)) -> String {
+pub fn causes(error: &(dyn Error + 'static)) -> String {
     let mut said = vec![error.to_string()];
     let mut next = error.source();
     while let Some(cause) = next {

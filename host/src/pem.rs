@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -21,6 +23,14 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String>
         Ok(chain) => Ok(chain),
         Err(reason) => Err(format!("no PEM: {reason}")),
     }
+}
+
+/// A certificate as PEM.
+pub fn certificate(der: &[u8]) -> String {
+    let base64 = STANDARD.encode(der);
+    let lines = base64.as_bytes().chunks(64).map(String::from_utf8_lossy);
+    let lines: String = lines.map(|line| line.into_owned() + "\n").collect();
+    format!("-----BEGIN CERTIFICATE-----\n{lines}-----END CERTIFICATE-----\n")
 }
 
 /// Adds all certificates of a PEM file, or of all files of a directory.

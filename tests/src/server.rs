@@ -143,6 +143,15 @@ impl Server {
         panic!("nothing is reloaded: {}", self.errors());
     }
 
+    /// Its folder, for another one, once it has ended or is killed.
+    ///
+    /// # Panics
+    /// If there is no other folder to leave in its place.
+    pub fn into_folder(mut self) -> TempDir {
+        let _ = self.child.wait();
+        std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap())
+    }
+
     /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()
@@ -156,6 +165,21 @@ impl Server {
     /// What it has written to standard output so far.
     pub fn output(&self) -> String {
         self.output.text()
+    }
+
+    /// The lines on standard output, once there are so many: what is audited comes a moment after its answer.
+    ///
+    /// # Panics
+    /// If there are fewer after half a minute.
+    pub fn lines(&self, count: usize) -> Vec<String> {
+        for _ in 0..3000 {
+            let lines: Vec<_> = self.output().lines().map(str::to_owned).collect();
+            if lines.len() >= count {
+                return lines;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("there are no {count} lines: {}", self.output());
     }
 
     /// What it has written to standard error so far.

@@ -29,6 +29,10 @@ mod late;
 mod leaks;
 #[path = "suite/listing.rs"]
 mod listing;
+#[path = "suite/local_proxy.rs"]
+mod local_proxy;
+#[path = "suite/local_proxy_retries.rs"]
+mod local_proxy_retries;
 #[path = "suite/log_streams.rs"]
 mod log_streams;
 #[path = "suite/lost.rs"]

@@ -1,26 +1,30 @@
-//! The connection to a server: HTTPS with a client certificate.
+//! The connection to a server: HTTPS with a client certificate, or with signed requests.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
+use sealedge_core::auth::signature::Signer;
 use sealedge_core::identity::Identity;
 use sealedge_core::route::LONGEST_BODY;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use ureq::Agent;
 use ureq::config::Config;
-use ureq::http::{Method, Request, Uri};
+use ureq::http::{Method, Request, Response, Uri};
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::{Agent, Body};
 use zeroize::Zeroizing;
 
-use super::credential::{ClientCertificate, Credential, provider};
+use super::credential::{ClientCertificate, Credential, provider, trusted};
 use super::endpoint::{Endpoint, endpoints};
 use super::error::{Answer, Error, ProtocolProblem};
 use super::fault::Fault;
 use super::output::printable;
 use super::protocol::{Failure, Page};
+use super::signing::{self, Signing};
+use super::{Auth, Common};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A server takes 15 seconds at most (the KES protocol, section 2).
@@ -30,6 +34,10 @@ const MAX_ANSWER: u64 = 1 << 20;
 /// A client of the servers named in the environment.
 pub struct Client {
     agent: Agent,
+    /// Where the credential is one that can sign, and may.
+    signing: Option<Signing>,
+    /// Whether requests are signed before a server has asked for that.
+    signs: Cell<bool>,
     servers: Vec<Endpoint>,
     identity: Identity,
 }
@@ -41,48 +49,45 @@ struct Success {
 }
 
 impl Client {
-    /// A client as the environment says; `insecure` trusts any server.
-    pub fn from_environment(insecure: bool) -> Result<Self, Error> {
+    /// A client as the environment and the options say.
+    pub fn from_environment(common: Common) -> Result<Self, Error> {
         let get = |name: &str| std::env::var(name).ok();
         let servers = endpoints(get).map_err(Error::Endpoint)?;
-        let certificate = Credential::from_environment(get)?.load()?;
-        let trust = if insecure {
+        let credential = Credential::from_environment(get)?;
+        let certificate = credential.load()?;
+        let trust = if common.insecure {
             Trust::Anyone
         } else {
             Trust::system()?
         };
-        Self::new(servers, &certificate, trust)
+        let client = Self::new(servers, &certificate, &trust)?;
+        match (common.auth, credential.into_signer(&certificate)) {
+            (Auth::Mtls, _) | (Auth::Auto, None) => Ok(client),
+            (Auth::Signature, None) => Err(Error::CannotSign),
+            (auth, Some(signer)) => client.signing(signer, &trust, auth == Auth::Signature),
+        }
     }
 
     fn new(
         servers: Vec<Endpoint>,
         certificate: &ClientCertificate,
-        trust: Trust,
+        trust: &Trust,
     ) -> Result<Self, Error> {
-        let config = Agent::config_builder()
-            .tls_config(tls(certificate, trust)?)
-            .https_only(true)
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_global(Some(CALL_TIMEOUT))
-            .user_agent(concat!("sealedge/", env!("CARGO_PKG_VERSION")));
-        // As in Go, HTTPS_PROXY is not for this machine.
-        let config = if servers.iter().all(Endpoint::is_local) {
-            config.proxy(None)
-        } else {
-            config
-        };
-        let agent = Agent::with_parts(
-            config.build(),
-            DefaultConnector::default(),
-            Lookup::default(),
-        );
         Ok(Self {
-            agent,
+            agent: agent(&servers, Some(certificate), trust)?,
+            signing: None,
+            signs: Cell::new(false),
             servers,
             identity: certificate.identity,
         })
+    }
+
+    /// The same, which signs its requests once it is asked to, or `at_once`.
+    fn signing(mut self, signer: Signer, trust: &Trust, at_once: bool) -> Result<Self, Error> {
+        let agent = agent(&self.servers, None, trust)?;
+        self.signing = Some(Signing { agent, signer });
+        self.signs = Cell::new(at_once);
+        Ok(self)
     }
 
     /// GET `route` with `name` as its last segment; which server answered is returned too.
@@ -159,7 +164,7 @@ impl Client {
         let repeatable = method == Method::GET;
         let mut faults = Vec::new();
         for server in &self.servers {
-            match self.exchange(method, &server.url(route, name), body) {
+            match self.exchange(method, server, &server.url(route, name), body) {
                 Ok((200, body)) => {
                     return Ok(Success {
                         body,
@@ -192,17 +197,30 @@ impl Client {
     fn exchange(
         &self,
         method: &Method,
+        server: &Endpoint,
         url: &str,
         body: Option<&[u8]>,
     ) -> Result<(u16, Zeroizing<Vec<u8>>), ureq::Error> {
-        let request = Request::builder().method(method).uri(url);
-        let mut response = match body {
-            Some(body) => self.agent.run(
-                request
-                    .header("Content-Type", "application/json")
-                    .body(body)?,
-            )?,
-            None => self.agent.run(request.body(())?)?,
+        let uri: Uri = url
+            .parse()
+            .map_err(|it| ureq::Error::Http(Into::into(it)))?;
+        let signed = |signing: &Signing| {
+            let headers = signing.headers(method, server, &uri, body.unwrap_or_default())?;
+            send(&signing.agent, method, &uri, headers, body)
+        };
+        let mut response = match &self.signing {
+            Some(signing) if self.signs.get() => signed(signing)?,
+            signing => {
+                let response = send(&self.agent, method, &uri, Vec::new(), body)?;
+                let is_asked = signing::is_asked_for(response.status(), response.headers());
+                match signing {
+                    Some(signing) if is_asked => {
+                        self.signs.set(true);
+                        signed(signing)?
+                    }
+                    _ => response,
+                }
+            }
         };
         let body = response
             .body_mut()
@@ -246,17 +264,68 @@ fn encode(body: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, Error> {
     Ok(body)
 }
 
-fn tls(certificate: &ClientCertificate, trust: Trust) -> Result<TlsConfig, Error> {
-    let key = PrivateKey::from_pem(&certificate.key).map_err(Error::PrivateKey)?;
-    let chain = owned(&certificate.chain);
+/// How servers are spoken to, with this certificate or with none.
+fn agent(
+    servers: &[Endpoint],
+    certificate: Option<&ClientCertificate>,
+    trust: &Trust,
+) -> Result<Agent, Error> {
+    let config = Agent::config_builder()
+        .tls_config(tls(certificate, trust)?)
+        .https_only(true)
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .timeout_connect(Some(CONNECT_TIMEOUT))
+        .timeout_global(Some(CALL_TIMEOUT))
+        .user_agent(concat!("sealedge/", env!("CARGO_PKG_VERSION")));
+    // As in Go, HTTPS_PROXY is not for this machine.
+    let config = if servers.iter().all(Endpoint::is_local) {
+        config.proxy(None)
+    } else {
+        config
+    };
+    Ok(Agent::with_parts(
+        config.build(),
+        DefaultConnector::default(),
+        Lookup::default(),
+    ))
+}
+
+fn tls(certificate: Option<&ClientCertificate>, trust: &Trust) -> Result<TlsConfig, Error> {
+    let shown = certificate.map(|certificate| {
+        let key = PrivateKey::from_pem(&certificate.key).map_err(Error::PrivateKey)?;
+        let chain = owned(&certificate.chain);
+        Ok::<_, Error>(ClientCert::new_with_certs(&chain, key))
+    });
     let config = TlsConfig::builder()
-        .client_cert(Some(ClientCert::new_with_certs(&chain, key)))
+        .client_cert(shown.transpose()?)
         .unversioned_rustls_crypto_provider(provider());
     Ok(match trust {
         Trust::Anyone => config.disable_verification(true),
-        Trust::These(certificates) => config.root_certs(RootCerts::from(certificates)),
+        Trust::These(certificates) => config.root_certs(RootCerts::from(certificates.clone())),
     }
     .build())
+}
+
+/// Sends a request with these headers and waits for the head of its answer.
+fn send(
+    agent: &Agent,
+    method: &Method,
+    uri: &Uri,
+    headers: Vec<(&str, String)>,
+    body: Option<&[u8]>,
+) -> Result<Response<Body>, ureq::Error> {
+    let mut request = Request::builder().method(method).uri(uri);
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    match body {
+        Some(body) => {
+            let request = request.header("Content-Type", "application/json");
+            agent.run(request.body(body)?)
+        }
+        None => agent.run(request.body(())?),
+    }
 }
 
 /// Which servers are believed to be the right one.
@@ -268,18 +337,9 @@ enum Trust {
 }
 
 impl Trust {
-    /// The certificates that the system trusts, or those of SSL_CERT_FILE and SSL_CERT_DIR.
+    /// Those that the system trusts.
     fn system() -> Result<Self, Error> {
-        let mut loaded = rustls_native_certs::load_native_certs();
-        // One bad file among the system's own is no matter, but one that somebody named is.
-        let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"]
-            .iter()
-            .any(|name| std::env::var_os(name).is_some());
-        match loaded.errors.pop() {
-            Some(reason) if named => Err(Error::Roots(Some(reason))),
-            reason if loaded.certs.is_empty() => Err(Error::Roots(reason)),
-            _ => Ok(Self::These(owned(&loaded.certs))),
-        }
+        Ok(Self::These(owned(&trusted()?)))
     }
 }
 

@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use sealedge_core::api_key::ApiKey;
+use sealedge_core::auth::signature::{Sign, Signer};
 use sealedge_core::identity::Identity;
 use zeroize::Zeroizing;
 
@@ -92,6 +95,36 @@ impl Credential {
     }
 }
 
+impl Credential {
+    /// What signs requests, if this can: `certificate` is what was loaded of it.
+    pub fn into_signer(self, certificate: &ClientCertificate) -> Option<Signer> {
+        match self {
+            Self::ApiKey(key) => Some(Signer::new(key)),
+            Self::Files { .. } => {
+                let chain: Vec<_> = certificate.chain.iter().map(|der| &**der).collect();
+                Signer::of_certificate(&chain, by_key(&certificate.key)?)
+            }
+        }
+    }
+}
+
+/// Signs by a private key as PEM: Ed25519 or P-256, in PKCS#8.
+fn by_key(pem: &[u8]) -> Option<Sign> {
+    let PrivateKeyDer::Pkcs8(key) = PrivateKeyDer::from_pem_slice(pem).ok()? else {
+        return None;
+    };
+    let der = key.secret_pkcs8_der();
+    if let Ok(key) = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der) {
+        return Some(Box::new(move |message| key.sign(message).as_ref().to_vec()));
+    }
+    let random = SystemRandom::new();
+    let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der, &random).ok()?;
+    Some(Box::new(move |message| {
+        let signature = key.sign(&random, message);
+        signature.map_or_else(|_| Vec::new(), |signature| signature.as_ref().to_vec())
+    }))
+}
+
 /// What the client shows in the TLS handshake.
 pub struct ClientCertificate {
     /// The leaf first.
@@ -126,7 +159,7 @@ fn from_files(key_file: &Path, certificate_file: &Path) -> Result<ClientCertific
 }
 
 /// The private key as PEM; asks for its password if it is under one.
-fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
+pub fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
     let pem = read(path)?;
     if private_key::is_encrypted_unsafely(&pem) {
         return Err(Error::OldEncryption {
@@ -157,6 +190,20 @@ pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
         path: path.to_owned(),
         reason,
     })
+}
+
+/// The certificates that the system trusts, or those of SSL_CERT_FILE and SSL_CERT_DIR.
+pub fn trusted() -> Result<Vec<CertificateDer<'static>>, Error> {
+    let mut loaded = rustls_native_certs::load_native_certs();
+    // One bad file among the system's own is no matter, but one that somebody named is.
+    let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some());
+    match loaded.errors.pop() {
+        Some(reason) if named => Err(Error::Roots(Some(reason))),
+        reason if loaded.certs.is_empty() => Err(Error::Roots(reason)),
+        _ => Ok(loaded.certs),
+    }
 }
 
 /// The cryptography of TLS.
@@ -240,6 +287,16 @@ mod tests {
         let error = given(&[("KES_API_KEY", "kes:v1:secret")]).err().unwrap();
         assert!(!error.to_string().contains("secret"), "{error}");
         assert!(error.to_string().contains("KES_API_KEY"), "{error}");
+    }
+
+    #[test]
+    fn a_key_of_another_kind_signs_nothing() {
+        let p384 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+        let p256 = rcgen::KeyPair::generate().unwrap();
+        assert!(by_key(p384.serialize_pem().as_bytes()).is_none());
+        let sign = by_key(p256.serialize_pem().as_bytes()).unwrap();
+        assert_eq!(sign(b"message").len(), 64);
+        assert!(by_key(b"no key").is_none());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use sealedge_core::auth::signature;
 use ureq::http::Uri;
 
 /// The variables that name the servers; the first one set wins.
@@ -45,6 +46,20 @@ impl Endpoint {
             .trim_end_matches(']')
             .parse::<IpAddr>();
         host == "localhost" || address.is_ok_and(|it| it.is_loopback())
+    }
+
+    /// `https`, or `http` for an [`upstream`] on this machine.
+    pub fn scheme(&self) -> &str {
+        self.parts().0
+    }
+
+    /// Its host and port, as requests for it are signed.
+    pub fn authority(&self) -> Option<String> {
+        signature::authority(self.parts().1)
+    }
+
+    fn parts(&self) -> (&str, &str) {
+        self.0.split_once("://").unwrap_or_default()
     }
 
     /// The URL of `route` here, with `segment` after it as one percent-encoded path segment.
@@ -97,6 +112,23 @@ impl fmt::Display for NotAnEndpoint {
 pub fn endpoints(get: impl Fn(&str) -> Option<String>) -> Result<Vec<Endpoint>, NotAnEndpoint> {
     let list = first_set(&SERVER, get).map_or_else(|| DEFAULT.to_owned(), |(_, list)| list);
     list.split(',').map(str::trim).map(endpoint).collect()
+}
+
+/// The server behind a proxy. On this machine it may speak plain HTTP, as one does that is tried out.
+pub fn upstream(text: &str) -> Result<Endpoint, NotAnEndpoint> {
+    let text = text.trim();
+    let (scheme, rest) = text.split_once("://").unwrap_or_default();
+    if !scheme.eq_ignore_ascii_case("http") {
+        return endpoint(text);
+    }
+    let server = endpoint(&format!("https://{rest}"))?;
+    if !server.is_local() {
+        return Err(NotAnEndpoint {
+            text: text.to_owned(),
+            problem: EndpointProblem::Scheme,
+        });
+    }
+    Ok(Endpoint(server.0.replacen("https", "http", 1)))
 }
 
 fn endpoint(text: &str) -> Result<Endpoint, NotAnEndpoint> {
@@ -201,6 +233,26 @@ mod tests {
             ("localhost.org", false),
         ] {
             assert_eq!(endpoint(server).unwrap().is_local(), local, "{server}");
+        }
+    }
+
+    #[test]
+    fn plain_http_is_for_this_machine() {
+        let server = upstream("http://127.0.0.1:3000").unwrap();
+        assert_eq!(server.to_string(), "http://127.0.0.1:3000");
+        assert_eq!(server.scheme(), "http");
+        for text in ["http://kms.example.com", "ftp://a", "http://a.localhost"] {
+            assert_eq!(upstream(text).unwrap_err().problem, EndpointProblem::Scheme);
+        }
+        for (text, authority) in [
+            ("https://KMS.Example.com", "kms.example.com"),
+            ("https://a:443", "a"),
+            ("a", "a:7373"),
+            ("https://[::1]:2", "[::1]:2"),
+        ] {
+            let server = upstream(text).unwrap();
+            assert_eq!(server.authority().as_deref(), Some(authority));
+            assert_eq!(server.scheme(), "https");
         }
     }
 

@@ -13,6 +13,7 @@ use super::endpoint::{Endpoint, NotAnEndpoint, SERVER};
 use super::fault::Fault;
 use super::seal::SealError;
 use crate::private_key::PrivateKeyError;
+use crate::proxy::ProxyError;
 use crate::server::StartError;
 
 /// Why a command failed. Its text says what happened, [`Error::hint`] what to do. Neither has a secret in it.
@@ -82,6 +83,8 @@ pub enum Error {
     PrivateKey(ureq::Error),
     /// The certificates to trust could not be read, or there are none (no reason).
     Roots(Option<rustls_native_certs::Error>),
+    /// The private key of the files can't sign requests.
+    CannotSign,
     /// No server could be asked: each one's reason.
     Unreachable(Vec<(Endpoint, Fault)>),
     /// The server refused or failed.
@@ -118,6 +121,8 @@ pub enum Error {
     Output(io::Error),
     /// The server did not start, or its configuration can't be used.
     Server(StartError),
+    /// The proxy did not start.
+    Proxy(ProxyError),
     /// Nothing is sealed.
     Seal(SealError),
 }
@@ -203,12 +208,17 @@ impl Error {
                 "use a private key without a password, or an API key, where nobody can be asked"
                     .to_owned()
             }
+            Self::CannotSign => {
+                "set an API key, or a key file of PKCS#8: openssl pkcs8 -topk8 -nocrypt -in OLD -out NEW"
+                    .to_owned()
+            }
             Self::NewPassword => {
                 "type the same password twice; an empty one protects nothing".to_owned()
             }
             Self::Roots(_) => "check SSL_CERT_FILE and SSL_CERT_DIR".to_owned(),
             Self::Unreachable(faults) => return faults.last().and_then(|(_, fault)| fault.hint()),
             Self::Answer(answer) => return answer.hint(),
+            Self::Proxy(reason) => return reason.hint(),
             Self::Seal(reason) => return reason.hint(),
             Self::Protocol { server, .. } => format!("is {server} a sealedge or KES server?"),
             Self::NoInput { what: "message" } => {
@@ -310,6 +320,7 @@ impl fmt::Display for Error {
             Self::Encryption(reason) => reason.fmt(f),
             Self::AskPassword(reason) => write!(f, "cannot ask for a password: {reason}"),
             Self::NewPassword => f.write_str("no new password"),
+            Self::CannotSign => f.write_str("requests can't be signed by this private key: it is neither Ed25519 nor P-256 in PKCS#8"),
             Self::PrivateKey(reason) => write!(f, "the private key cannot be used: {reason}"),
             Self::Roots(None) => f.write_str("there is no certificate to trust"),
             Self::Roots(Some(reason)) => {
@@ -339,6 +350,7 @@ impl fmt::Display for Error {
             Self::LongRequest => f.write_str("the request would be longer than 1 MiB"),
             Self::Output(reason) => write!(f, "cannot write standard output: {reason}"),
             Self::Server(reason) => reason.fmt(f),
+            Self::Proxy(reason) => reason.fmt(f),
             Self::Seal(reason) => reason.fmt(f),
         }
     }

@@ -117,7 +117,7 @@ pub fn run(arguments: &Arguments, common: Common) -> Result<(), Error> {
         }
         (Some(Verb::Info { identity }), _) => info(common, identity.as_deref()),
         (Some(Verb::Ls { pattern }), _) => {
-            let client = Client::from_environment(common.insecure)?;
+            let client = Client::from_environment(common)?;
             Output::new(common)
                 .show_names(|show| client.list::<Identities>("/v1/identity/list/", pattern, show))
         }
@@ -162,7 +162,7 @@ fn of_api_key(source: &'static str, text: &str) -> Result<Identity, Error> {
 }
 
 fn info(common: Common, identity: Option<&str>) -> Result<(), Error> {
-    let client = Client::from_environment(common.insecure)?;
+    let client = Client::from_environment(common)?;
     let info: IdentityInfo = match identity {
         Some(identity) => {
             let (info, _) = client

@@ -96,13 +96,13 @@ pub struct TopLevelList {
 
 impl TopLevelList {
     pub fn run(&self, common: Common) -> Result<(), Error> {
-        let client = Client::from_environment(common.insecure)?;
+        let client = Client::from_environment(common)?;
         list(&client, common, &self.pattern)
     }
 }
 
 pub fn run(arguments: &Arguments, common: Common) -> Result<(), Error> {
-    let client = Client::from_environment(common.insecure)?;
+    let client = Client::from_environment(common)?;
     match &arguments.verb {
         Verb::Create { names } => each(names, |name| client.put("/v1/key/create/", name)),
         Verb::Import { name, key, cipher } => {

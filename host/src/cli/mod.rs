@@ -4,28 +4,30 @@
 //! 1 failure, 2 wrong usage. `client` knows the wire, `protocol` the bodies, `output` the
 //! two ways to print (for people, or `--json`), `error` what can go wrong and what to do then.
 
-mod certificate;
+pub(crate) mod certificate;
 mod client;
 mod completions;
-mod credential;
-mod endpoint;
-mod error;
+pub(crate) mod credential;
+pub(crate) mod endpoint;
+pub(crate) mod error;
 mod fault;
-mod files;
+pub(crate) mod files;
 mod identity;
 mod input;
 mod key;
-mod output;
+pub(crate) mod output;
 mod policy;
 mod protocol;
+pub mod proxy;
 mod seal;
 pub mod server;
+mod signing;
 mod status;
 mod usage;
 
 use std::process::ExitCode;
 
-use clap::{Args, ColorChoice, Parser, Subcommand};
+use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 
 use crate::{Parts, memory};
 use error::Error;
@@ -48,12 +50,14 @@ Environment (the first one set wins):
   API key      MINIO_KES_API_KEY, KES_API_KEY, MINIO_KMS_KES_API_KEY
   or files     MINIO_KES_KEY_FILE, KES_CLIENT_KEY, MINIO_KES_CLIENT_KEY
                and MINIO_KES_CERT_FILE, KES_CLIENT_CERT, MINIO_KES_CLIENT_CERT
+  how          SEALEDGE_AUTH (as --auth)
   proxy        HTTPS_PROXY, NO_PROXY
   trust        SSL_CERT_FILE, SSL_CERT_DIR (instead of the system's certificates)";
 
 #[derive(Subcommand)]
 enum Command {
     Server(server::ServerOptions),
+    Proxy(proxy::ProxyOptions),
     Key(key::Arguments),
     Policy(policy::Arguments),
     Identity(identity::Arguments),
@@ -67,18 +71,35 @@ const COMMON: &str = "Common options";
 
 /// Options that every command takes, before and after its name.
 #[derive(Args, Clone, Copy)]
-struct Common {
+pub(crate) struct Common {
     /// As a client, do not verify the server's certificate
     #[arg(short = 'k', long, global = true, help_heading = COMMON)]
-    insecure: bool,
+    pub insecure: bool,
+
+    /// As a client, say who we are by a certificate (mtls), by signing each request, or by a certificate
+    /// until a server asks for signatures (auto)
+    #[arg(long, value_name = "HOW", value_enum, default_value = "auto", env = "SEALEDGE_AUTH", hide_env = true, global = true, help_heading = COMMON)]
+    pub auth: Auth,
 
     /// Print JSON instead of text; errors too
     #[arg(long, global = true, help_heading = COMMON)]
-    json: bool,
+    pub json: bool,
 
     /// When to print colours
     #[arg(long, value_name = "WHEN", default_value = "auto", global = true, help_heading = COMMON)]
-    color: ColorChoice,
+    pub color: ColorChoice,
+}
+
+/// How a client says who it is.
+// What is said of each by `///` would be in the help of every command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Auth {
+    // By a certificate, and by signatures once a server asks for them.
+    Auto,
+    // By a certificate in the TLS handshake.
+    Mtls,
+    // By a signature of each request.
+    Signature,
 }
 
 /// Runs the command that this process was started with.
@@ -95,6 +116,7 @@ pub fn main(parts: Parts) -> ExitCode {
     };
     let result = match command {
         Command::Server(it) => crate::server::run(&it, parts).map_err(Error::Server),
+        Command::Proxy(it) => crate::proxy::run(&it, common, parts.limits),
         Command::Key(it) => key::run(&it, common),
         Command::Policy(it) => policy::run(&it, common),
         Command::Identity(it) => identity::run(&it, common),

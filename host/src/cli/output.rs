@@ -163,6 +163,16 @@ pub fn tell(text: &str, color: ColorChoice) {
     let _ = AutoStream::new(stderr(), choice(color)).write_all(conceal(text).as_bytes());
 }
 
+/// Prints something of several fields that is no result to standard error: as JSON, or `text` of it.
+pub fn notice<T: Serialize>(value: &T, text: impl FnOnce(&T) -> String, common: Common) {
+    let text = if common.json {
+        serde_json::to_string(value).unwrap_or_default() + "\n"
+    } else {
+        text(value)
+    };
+    let _ = AutoStream::new(stderr(), choice(common.color)).write_all(text.as_bytes());
+}
+
 /// Prints something that is no result to standard error.
 pub fn note(message: &str, common: Common) {
     let text = if common.json {

@@ -36,7 +36,7 @@ enum Verb {
 }
 
 pub fn run(arguments: &Arguments, common: Common) -> Result<(), Error> {
-    let client = Client::from_environment(common.insecure)?;
+    let client = Client::from_environment(common)?;
     let output = Output::new(common);
     match &arguments.verb {
         Verb::Info { name } => {

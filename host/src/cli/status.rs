@@ -40,7 +40,7 @@ struct Report {
 }
 
 pub fn run(arguments: &Arguments, common: Common) -> Result<(), Error> {
-    let client = Client::from_environment(common.insecure)?;
+    let client = Client::from_environment(common)?;
     // The first call connects; the second is one round trip that asks no key store.
     let (status, _) = client.get("/v1/status", "")?;
     let start = Instant::now();

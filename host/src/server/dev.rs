@@ -2,9 +2,7 @@
 
 use std::net::SocketAddr;
 
-use rcgen::{CertificateParams, KeyPair};
 use ring::rand::{SecureRandom, SystemRandom};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use sealedge_core::api_key::ApiKey;
 use zeroize::Zeroizing;
 
@@ -57,7 +55,7 @@ impl Dev {
         );
         Ok(Self {
             document,
-            certificate: certificate()?,
+            certificate: ServerCertificate::of_this_machine().map_err(StartError::Certificate)?,
             api_key,
         })
     }
@@ -86,20 +84,6 @@ impl Dev {
             self.api_key.identity()
         )
     }
-}
-
-/// A certificate for this machine's own names, valid for a short while.
-fn certificate() -> Result<ServerCertificate, StartError> {
-    let failed = |error: rcgen::Error| StartError::Certificate(error.to_string());
-    let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
-    let key = KeyPair::generate().map_err(failed)?;
-    let certificate = CertificateParams::new(names)
-        .and_then(|params| params.self_signed(&key))
-        .map_err(failed)?;
-    Ok(ServerCertificate {
-        chain: vec![certificate.der().clone()],
-        key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
-    })
 }
 
 /// This program as a shell finds it: by its name if that is on the path, else by its file.

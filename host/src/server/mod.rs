@@ -1,7 +1,7 @@
 //! `sealedge server`: from the options to a running server, and to its end.
 
 mod activity;
-mod connection;
+pub mod connection;
 mod dev;
 mod http;
 mod http1;
@@ -391,14 +391,17 @@ impl Server {
 }
 
 /// The signals to stop.
-struct End {
+pub struct End {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl End {
     /// From now on they do not end the process by themselves.
-    fn new() -> std::io::Result<Self> {
+    ///
+    /// # Errors
+    /// The system gives none.
+    pub fn new() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -406,7 +409,7 @@ impl End {
     }
 
     /// Waits for one of them.
-    async fn wanted(&mut self) {
+    pub async fn wanted(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -415,7 +418,7 @@ impl End {
 }
 
 /// `1 request`, `2 requests`.
-fn counted(count: usize, what: &str) -> String {
+pub fn counted(count: usize, what: &str) -> String {
     let s = if count == 1 { "" } else { "s" };
     format!("{count} {what}{s}")
 }

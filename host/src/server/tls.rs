@@ -4,9 +4,10 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use rcgen::{CertificateParams, KeyPair};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
@@ -69,6 +70,23 @@ impl ServerCertificate {
         let key = pem::private_key(Path::new(&tls.key), tls.password.as_deref())
             .map_err(|reason| failed("tls.key", &tls.key, &reason))?;
         Ok(Self { chain, key })
+    }
+
+    /// One for this machine's own names, of a new key.
+    ///
+    /// # Errors
+    /// Why it can't be made.
+    pub fn of_this_machine() -> Result<Self, String> {
+        let failed = |error: rcgen::Error| error.to_string();
+        let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+        let key = KeyPair::generate().map_err(failed)?;
+        let certificate = CertificateParams::new(names)
+            .and_then(|params| params.self_signed(&key))
+            .map_err(failed)?;
+        Ok(Self {
+            chain: vec![certificate.der().clone()],
+            key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
+        })
     }
 }
 

@@ -11,7 +11,7 @@ use sealedge_tests::client::recorded;
 use sealedge_tests::server::Server;
 
 /// The beginnings of the variables that the command line looks at.
-const OURS: [&str; 3] = ["KES_", "MINIO_KES_", "MINIO_KMS_KES_"];
+const OURS: [&str; 4] = ["KES_", "MINIO_KES_", "MINIO_KMS_KES_", "SEALEDGE_"];
 
 /// Runs the cases that need no server, and compares what the program prints and how it ends.
 #[test]

@@ -52,18 +52,33 @@ async fn every_recorded_exchange_of_kes_is_repeated_by_signed_requests() {
     repeat("signature").await;
 }
 
+/// The same through proxies that sign as their clients.
+#[tokio::test]
+async fn every_recorded_exchange_of_kes_is_repeated_through_a_proxy() {
+    repeat("proxy").await;
+}
+
 /// `auth` is how the clients prove who they are.
 async fn repeat(auth: &str) {
     let server = Server::start(Path::new(super::SEALEDGE), "", &config());
     let recording = include_str!("../../parity.jsonl");
     let mut clients = BTreeMap::new();
+    let mut proxies = Vec::new();
     let mut variables = BTreeMap::new();
     let mut differences = Vec::new();
     for line in recording.lines() {
         let case: Value = serde_json::from_str(line).unwrap();
         let who = case["as"].as_str().unwrap_or("admin").to_owned();
         if !clients.contains_key(&who) {
-            let client = connect(&server, &who, auth).await;
+            let client = if auth == "proxy" {
+                let signs_as = if who == "none" { "admin" } else { &who };
+                let proxy = super::local_proxy::proxy(signs_as, &server, &[]);
+                let client = connect(&proxy, &who, "mtls").await;
+                proxies.push(proxy);
+                client
+            } else {
+                connect(&server, &who, auth).await
+            };
             clients.insert(who.clone(), client);
         }
         let client = clients.get_mut(&who).unwrap();
@@ -72,7 +87,8 @@ async fn repeat(auth: &str) {
         if let Some(body) = got["json"].as_object_mut()
             && let Some(method) = body.remove("auth")
         {
-            assert_eq!(method, auth, "{case}");
+            let expected = if auth == "mtls" { auth } else { "signature" };
+            assert_eq!(method, expected, "{case}");
         }
         if let Some(difference) = compare(&case, &got) {
             differences.push(format!("{}: {difference}", case["id"]));

@@ -1,11 +1,21 @@
 //! Signed requests (RFC 9421) in the place of client certificates.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sealedge_core::auth::signature::Signer;
-use sealedge_tests::client::{Answer, Client, Credentials, for_admin, recorded, signed};
+use sealedge_core::certificate::identity_of;
+use sealedge_tests::client::{
+    Answer, Client, Credentials, config as config_of, for_admin, handshake, recorded, signed,
+};
 use sealedge_tests::server::Server;
 use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 const SELF: &str = "/v1/identity/self/describe";
 
@@ -264,5 +274,135 @@ async fn a_bearer_key_is_taken_where_that_is_on() {
     let secret = &key[7..];
     for server in [&off, &on] {
         assert!(!(server.output() + &server.errors()).contains(secret));
+    }
+}
+
+/// A server's TLS, ended before it by somebody who asks for no certificate: its address.
+async fn front(server: &Server) -> String {
+    let pem = |name: &str| std::fs::read(server.folder.path().join(name)).unwrap();
+    let certificate = CertificateDer::from_pem_slice(&pem("server.cert")).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(&pem("server.key")).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let behind = server.address.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, behind) = (acceptor.clone(), behind.clone());
+            tokio::spawn(async move {
+                let mut outside = acceptor.accept(stream).await.unwrap();
+                let nobody = Arc::new(config_of(None, rustls::DEFAULT_VERSIONS));
+                let mut inside = handshake(&behind, nobody).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut outside, &mut inside).await;
+            });
+        }
+    });
+    address
+}
+
+/// The command line as the admin: its exit code, and what it says.
+async fn command_line(server: &Server, address: &str, arguments: &[&str]) -> (bool, String) {
+    let output = tokio::process::Command::new(crate::SEALEDGE)
+        .args(arguments)
+        .env("SSL_CERT_FILE", server.folder.path().join("server.cert"))
+        .env("KES_SERVER", address)
+        .env("KES_API_KEY", recorded("admin").to_text().as_str())
+        .env_remove("SEALEDGE_AUTH")
+        .output()
+        .await
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(said).unwrap())
+}
+
+/// The method and status of each request that a server has had, once there are so many.
+fn requests(server: &Server, count: usize) -> Vec<(String, u64)> {
+    let of = |line: &String| {
+        let record: Value = serde_json::from_str(line).unwrap();
+        let method = record["request"]["auth"].as_str().unwrap_or("none");
+        let status = record["response"]["code"].as_u64().unwrap();
+        (method.to_owned(), status)
+    };
+    server.lines(count).iter().map(of).collect()
+}
+
+#[tokio::test]
+async fn the_command_line_signs_where_its_certificate_is_not_seen() {
+    let server = server("", "");
+    let front = front(&server).await;
+    let (is_done, said) = command_line(&server, &front, &["key", "create", "a", "b", "c"]).await;
+    assert!(is_done, "{said}");
+    let signed = ("signature".to_owned(), 200);
+    let mut expected = vec![("none".to_owned(), 400)];
+    expected.extend([signed.clone(), signed.clone(), signed]);
+    assert_eq!(
+        requests(&server, 4),
+        expected,
+        "it is asked for a signature once"
+    );
+    // It is not asked where it can say who it is.
+    let (is_done, said) = command_line(&server, &server.address, &["key", "dek", "a"]).await;
+    assert!(is_done, "{said}");
+    assert_eq!(requests(&server, 5)[4..], [("mtls".to_owned(), 200)]);
+}
+
+#[tokio::test]
+async fn the_command_line_does_as_it_is_told() {
+    let server = server("", "");
+    let front = front(&server).await;
+    let by = ["--auth", "mtls", "key", "create", "a"];
+    let (is_done, said) = command_line(&server, &front, &by).await;
+    assert!(
+        !is_done && said.contains("client certificate is required"),
+        "{said}"
+    );
+    for address in [&front, &server.address] {
+        let by = ["--auth", "signature", "key", "ls"];
+        let (is_done, said) = command_line(&server, address, &by).await;
+        assert!(is_done, "{said}");
+    }
+    let signed = ("signature".to_owned(), 200);
+    let all = [("none".to_owned(), 400), signed.clone(), signed];
+    assert_eq!(requests(&server, 3), all);
+}
+
+#[tokio::test]
+async fn the_command_line_signs_by_the_key_of_a_certificate() {
+    for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ED25519] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
+        let certificate = rcgen::CertificateParams::default()
+            .self_signed(&key)
+            .unwrap();
+        std::fs::write(file("client.key"), key.serialize_pem()).unwrap();
+        std::fs::write(file("client.crt"), certificate.pem()).unwrap();
+        let identity = identity_of(certificate.der()).unwrap();
+        let config = format!(
+            "admin: {{identity: {identity}}}\nlog: {{audit: on}}\nkeystore: {{mem: {{}}}}\n"
+        );
+        let server = Server::start(Path::new(crate::SEALEDGE), "", &config);
+        let front = front(&server).await;
+        let output = tokio::process::Command::new(crate::SEALEDGE)
+            .args(["key", "create", "a", "b"])
+            .env("SSL_CERT_FILE", server.folder.path().join("server.cert"))
+            .env("KES_SERVER", &front)
+            .env("KES_CLIENT_KEY", file("client.key"))
+            .env("KES_CLIENT_CERT", file("client.crt"))
+            .env_remove("SEALEDGE_AUTH")
+            .output()
+            .await
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}{}", server.output());
+        let signed = ("signature".to_owned(), 200);
+        let all = [("none".to_owned(), 400), signed.clone(), signed];
+        assert_eq!(requests(&server, 3), all);
     }
 }

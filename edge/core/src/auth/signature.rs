@@ -11,7 +11,7 @@ mod tests;
 
 pub use base::Message;
 pub use error::SignatureError;
-pub use sign::Signer;
+pub use sign::{Sign, Signer};
 
 use std::borrow::Cow;
 use std::time::Duration;

@@ -127,7 +127,7 @@ impl Server {
 fn client(credential: &ClientCertificate, addresses: &[&str], trusted: &[&Server]) -> Client {
     let servers = endpoints(|_| Some(addresses.join(","))).unwrap();
     let trusted: Vec<_> = trusted.iter().map(|it| it.certificate.clone()).collect();
-    Client::new(servers, credential, Trust::These(owned(&trusted))).unwrap()
+    Client::new(servers, credential, &Trust::These(owned(&trusted))).unwrap()
 }
 
 fn names(client: &Client) -> Result<Vec<String>, Error> {

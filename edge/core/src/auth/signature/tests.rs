@@ -55,7 +55,7 @@ fn with(presented: &Presented, name: &str, change: impl Fn(&str) -> String) -> P
 fn what_is_signed_is_genuine() {
     let body = b"{\"ciphertext\":\"AAAA\"}";
     let signed_request = verified(&message(), &signed(&message(), body)).unwrap();
-    assert_eq!(signed_request.identity, signer().api_key().identity());
+    assert_eq!(signed_request.identity, signer().identity());
     assert_eq!(signed_request.until, at(NOW + 60));
     assert!(signed_request.digest.unwrap().is_of(body));
     let empty = verified(&message(), &signed(&message(), b"")).unwrap();
