@@ -30,8 +30,7 @@ const AIM: f64 = 1.3;
 const PATH: &str = "/v1/key/generate/bench";
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all();
-    let runtime = { runtime }.build().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
     let mut ratios = Vec::new();
     println!(
         "| us of CPU | by mTLS | signed | bare verification | signed / (mTLS + verification) |"
