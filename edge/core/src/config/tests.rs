@@ -6,6 +6,7 @@ use super::*;
 use crate::seal::NodeIdentity;
 
 mod properties;
+mod readme;
 mod unseal;
 mod vault;
 
