@@ -8,6 +8,7 @@ mod known;
 mod seal;
 mod sections;
 mod tree;
+mod values;
 mod vault;
 mod walk;
 

@@ -8,6 +8,7 @@ use crate::seal::NodeIdentity;
 mod properties;
 mod readme;
 mod unseal;
+mod values;
 mod vault;
 
 const SAMPLE: &str = include_str!("testdata/server-config.yaml");

@@ -43,15 +43,24 @@ fn with_recipients(block: &str) -> String {
     whole
 }
 
+/// A block within a list is indented.
+fn dedented(block: &str) -> String {
+    let indent = block.len() - block.trim_start_matches(' ').len();
+    let lines = block.lines();
+    lines
+        .map(|line| format!("{}\n", line.get(indent..).unwrap_or_default()))
+        .collect()
+}
+
 #[test]
 fn every_configuration_in_the_readme_can_be_used() {
     let blocks = README.split("```yaml\n").skip(1);
-    let blocks: Vec<&str> = blocks
-        .map(|rest| rest.split_once("```").unwrap().0)
+    let blocks: Vec<String> = blocks
+        .map(|rest| dedented(rest.split_once("```").unwrap().0))
         .collect();
     assert!(blocks.len() >= 4, "{}", blocks.len());
     for block in blocks {
-        let mut whole = with_recipients(block);
+        let mut whole = with_recipients(&block);
         for (section, text) in REST {
             if !whole
                 .lines()

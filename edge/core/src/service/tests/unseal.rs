@@ -238,8 +238,9 @@ fn what_is_wrong_and_not_away_keeps_the_service_from_starting() {
     stage.fake.serve(move |_| Reply::json(400, refused));
     let why = stage.prepare().unwrap_err();
     let place = "PUT https://kms:8200/v1/auth/approle/login";
-    let expected =
-        format!("{begin}can't be unwrapped: {place}: status 400: invalid role or secret ID");
+    let expected = format!(
+        "{begin}can't be unwrapped: {place}: status 400: invalid role or secret ID; check what the service logs in with, and the method's path (`engine`)"
+    );
     assert_eq!(why, expected);
 
     // It may come to that later, too: then each request says it.

@@ -8,6 +8,7 @@ use crate::outgoing::Response;
 
 mod driver;
 mod logins;
+mod mounts;
 mod outages;
 mod server;
 
@@ -81,6 +82,7 @@ fn requests(settings: &Settings) -> String {
         ("login", login::request(access, "JWT")),
         ("renew", login::renewal(access, "TOKEN")),
         ("health", health::request(access)),
+        ("mount", mount::request(settings, "TOKEN")),
         ("read", kv::read(settings, "TOKEN", &name)),
         ("create", kv::write(settings, "TOKEN", &name, "value", 0)),
         ("replace", kv::write(settings, "TOKEN", &name, "value", 3)),
@@ -159,7 +161,7 @@ fn meaning(what: &str, response: &Response) -> String {
             let names: Vec<&str> = names.iter().map(Name::as_str).collect();
             format!("names {names:?}")
         }),
-        "login" => login::parse(response).map(|grant| {
+        "login" => login::parse_login(response).map(|grant| {
             let renewable = if grant.is_renewable {
                 ", renewable"
             } else {
@@ -168,6 +170,8 @@ fn meaning(what: &str, response: &Response) -> String {
             format!("{:?} for {:?}{renewable}", *grant.secret, grant.lease)
         }),
         "health" => health::parse(response).map(done),
+        "v1 mount" => mount::parse(&v1, response).map(|is_seen| format!("seen: {is_seen}")),
+        "v2 mount" => mount::parse(&v2, response).map(|is_seen| format!("seen: {is_seen}")),
         "encrypt" => transit::parse_encrypt(response).map(|text| format!("{:?}", *text)),
         "decrypt" => transit::parse_decrypt(response)
             .map(|value| format!("{:?}", String::from_utf8_lossy(&value))),
@@ -255,9 +259,9 @@ mod properties {
 
     use super::*;
 
-    const WHAT: [&str; 11] = [
-        "v1 read", "v2 read", "v1 write", "v2 write", "delete", "list", "login", "health",
-        "encrypt", "decrypt", "trouble",
+    const WHAT: [&str; 13] = [
+        "v1 mount", "v2 mount", "v1 read", "v2 read", "v1 write", "v2 write", "delete", "list",
+        "login", "health", "encrypt", "decrypt", "trouble",
     ];
 
     /// JSON of the fields that Vault's answers have, with any kind of value in any of them.

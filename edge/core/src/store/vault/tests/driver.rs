@@ -164,7 +164,7 @@ fn a_replace_that_can_not_destroy_says_so_and_is_tidied_up() {
         fake.run(store.replace(&a, b"two", &there.version)),
         Err(StoreError::Failed(
             "'a' has its new value, but earlier versions are still in Vault: PUT https://vault:8200/v1/\
-             kv/destroy/a: status 403: permission denied"
+             kv/destroy/a: status 403: permission denied; check the engine's path and the login's policy (see the README)"
                 .into()
         ))
     );
