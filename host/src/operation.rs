@@ -146,7 +146,7 @@ impl Operations {
             }
             StoreOperation::Create(entry) => Some(entry.name.clone()),
             StoreOperation::Delete(name) => Some(name.clone()),
-            StoreOperation::List(_) | StoreOperation::Status => None,
+            StoreOperation::List(_) | StoreOperation::Status | StoreOperation::Check => None,
         };
         self.when_free(
             pool,
@@ -191,7 +191,9 @@ impl Operations {
         then: impl FnOnce(&Arc<Pool>, &Outcome) + Send + 'static,
     ) {
         let places = match what {
-            StoreOperation::Status | StoreOperation::List(_) => self.other_places.clone(),
+            StoreOperation::Status | StoreOperation::Check | StoreOperation::List(_) => {
+                self.other_places.clone()
+            }
             _ => self.store_places.clone(),
         };
         let keeper = self.keeper.clone();

@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -143,7 +144,14 @@ impl Server {
         let body = Full::new(Bytes::from_owner(asked.body));
         let request = request.body(body).map_err(unreachable)?;
         let sent = self.client.request(request).await;
-        sent.map_err(|reason| unreachable(causes(&reason)))
+        sent.map_err(|reason| {
+            let plain = if speaks_no_tls(&reason) {
+                "; it does not speak TLS: is its URL one of http?"
+            } else {
+                ""
+            };
+            unreachable(causes(&reason) + plain)
+        })
     }
 }
 
@@ -198,6 +206,22 @@ async fn received(response: hyper::Response<Incoming>, limit: usize) -> Result<R
 
 fn unreachable(why: impl fmt::Display) -> Fault {
     Fault::Unreachable(why.to_string())
+}
+
+/// Whether TLS failed since what came was none at all.
+fn speaks_no_tls(error: &(dyn Error + 'static)) -> bool {
+    if let Some(reason) = error.downcast_ref::<rustls::Error>() {
+        let plain = rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
+        return *reason == plain;
+    }
+    // An error of I/O names as its source what is behind the one that it is made of.
+    let inner = error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref);
+    match inner {
+        Some(inner) => speaks_no_tls(inner),
+        None => error.source().is_some_and(speaks_no_tls),
+    }
 }
 
 /// What the libraries say, from the outermost to the cause: each names only its own part.

@@ -233,6 +233,12 @@ impl Pool {
         Ok(warning)
     }
 
+    /// The fingerprint of this node, once its identity is there.
+    pub fn node(self: &Arc<Self>) -> Option<String> {
+        let slot = locked(self.slots.first()?);
+        self.enter(0, slot, |instance| instance.node()).ok()?.0
+    }
+
     /// Does something in the key store elsewhere: always by the same instance, which is logged in there.
     ///
     /// # Errors

@@ -164,6 +164,31 @@ impl OpenBao {
         }
     }
 
+    /// Runs lines of a shell in this folder as root, in a namespace: `bao` is the program. What each line
+    /// writes to standard output.
+    ///
+    /// # Panics
+    /// If one of them fails.
+    pub fn shell(&self, lines: &str, folder: &Path, namespace: &str) -> Vec<String> {
+        let run = |line: &str| {
+            let path = std::env::var("PATH").unwrap_or_default();
+            let own = self.program.parent().unwrap().display();
+            let ended = Command::new("sh")
+                .args(["-c", line])
+                .current_dir(folder)
+                .env("PATH", format!("{own}:{path}"))
+                .env("BAO_ADDR", format!("http://{}", self.address))
+                .env("BAO_TOKEN", &self.root)
+                .env("BAO_NAMESPACE", namespace)
+                .env("HOME", folder)
+                .output()
+                .unwrap();
+            assert!(ended.status.success(), "{line}: {ended:?}");
+            String::from_utf8(ended.stdout).unwrap()
+        };
+        lines.lines().map(run).collect()
+    }
+
     /// Has it forget the key to what it has stored.
     pub async fn seal(&self) {
         self.put("sys/seal", &json!({})).await;

@@ -41,6 +41,8 @@ mod lost;
 mod memory;
 #[path = "suite/metrics.rs"]
 mod metrics;
+#[path = "suite/mistakes.rs"]
+mod mistakes;
 #[path = "suite/outage.rs"]
 mod outage;
 #[path = "suite/parity.rs"]

@@ -239,6 +239,7 @@ async fn in_store(store: &impl Store, what: StoreOperation) -> Result<Stored, St
             return names.await.map(Stored::Names);
         }
         StoreOperation::Status => store.status().await?,
+        StoreOperation::Check => store.check().await?,
     }
     Ok(Stored::Done)
 }

@@ -89,6 +89,8 @@ pub enum StoreOperation {
     },
     /// Asks whether the store answers.
     Status,
+    /// Asks whether it lets the service do what it has to.
+    Check,
 }
 
 /// How an operation ended.

@@ -75,12 +75,9 @@ macro_rules! translations {
                 store: match &config.keystore {
                     Keystore::Memory => types::Store::Memory,
                     Keystore::Fs { path } => types::Store::Files(path.clone()),
-                    remote @ Keystore::Vault(_) => {
-                        let servers = remote.destinations().into_iter();
-                        types::Store::Remote(servers.map(|server| server.origin).collect())
-                    }
+                    Keystore::Vault(settings) => types::Store::Remote(settings.to_string()),
                 },
-                is_sealed: config.seal.is_some(),
+                values: config.values(),
                 outside: outside(config),
                 credential_headers: Vec::new(),
                 audit_log: config.log.audit,
@@ -299,6 +296,7 @@ macro_rules! translations {
                     limit,
                 }),
                 StoreOperation::Status => types::StoreOperation::Status,
+                StoreOperation::Check => types::StoreOperation::Check,
             }
         }
 
@@ -321,6 +319,7 @@ macro_rules! translations {
                     limit,
                 },
                 types::StoreOperation::Status => StoreOperation::Status,
+                types::StoreOperation::Check => StoreOperation::Check,
             }
         }
     };

@@ -56,6 +56,10 @@ impl Guest for Component {
             .map(finished)
     }
 
+    fn node() -> Option<String> {
+        door(|door| door.service().node()).flatten()
+    }
+
     fn authenticate(chain: Vec<Vec<u8>>, ip: String, trusted: bool) -> Vec<u8> {
         Client::new(chain.iter().map(Vec::as_slice), &ip, trusted).into_bytes()
     }

@@ -122,6 +122,12 @@ impl Sealing {
         Some(format!("{why}, so it creates no keys"))
     }
 
+    /// This node, if its identity is there.
+    pub fn node(&self) -> Option<Fingerprint> {
+        let identity = self.0.as_ref()?.unsealed.there()?;
+        Some(identity.recipient().fingerprint())
+    }
+
     /// What is stored of a key: sealed, if the configuration wants that.
     ///
     /// # Errors

@@ -33,6 +33,12 @@ pub trait Store {
     /// Whether the store answers.
     fn status(&self) -> impl Future<Output = Result<(), StoreError>>;
 
+    /// Whether the store lets the service do what it has to do with keys, as far as that shows without
+    /// changing any: for the operator, at start.
+    fn check(&self) -> impl Future<Output = Result<(), StoreError>> {
+        std::future::ready(Ok(()))
+    }
+
     /// Whether the store writes itself into the error log that it is away, and that it is back: then
     /// nobody else says it for each request.
     fn logs_outages(&self) -> bool {

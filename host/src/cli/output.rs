@@ -10,9 +10,9 @@
 //! | `key create`, `key import`, `key rm` | nothing |
 //! | `identity of` | `{identity}` |
 //! | `identity new` | `{api_key, identity}`, or `{key, cert, identity}` with the names of the files |
-//! | `seal new` | `{recipient, file}`, or `{recipient, identity}` with `--out -` |
-//! | `seal of` | `{recipient}` |
-//! | `seal rewrap` | `{total, sealed, resealed, unchanged, failed}`: numbers of keys; what was not tried is in `total` alone |
+//! | `seal new` | `{recipient, fingerprint, file}`, or `{recipient, fingerprint, identity}` with `--out -` |
+//! | `seal of` | `{recipient, fingerprint}` |
+//! | `seal rewrap` | `{total, sealed, resealed, unchanged, failed, dry_run}`: numbers of keys, and whether nothing was written; what was not tried is in `total` alone |
 //! | `status` | the answer of the server, and `{server, commit, latency}`, with `--api` also `{api}`; `latency` is in nanoseconds as `keystore_latency` is |
 //! | `server`, `completions` | what they print without it, but for an error that ends them |
 //! | any error, on standard error | `{message, name?, status?, hint?}`: the key, policy or identity that it is about, and the HTTP status if the server refused; `key create`, `key rm` and `seal rewrap` print such a line for each name that was not done |

@@ -59,42 +59,71 @@ pub fn run(arguments: &Arguments, common: Common) -> Result<(), Error> {
     match &arguments.verb {
         Verb::New(new) => new.run(common),
         Verb::Of { of } => {
-            let recipient = identity_of(of)?.recipient().to_string();
-            Output::new(common).show(&Known { recipient }, |it| format!("{}\n", it.recipient))
+            let known = Known::of(&identity_of(of)?);
+            Output::new(common).show(&known, |it| format!("{}\n", it.recipient))?;
+            known.note(common);
+            Ok(())
         }
         Verb::Rewrap(rewrap) => rewrap.run(common),
     }
 }
 
-#[derive(Serialize)]
+/// What may be known of an identity.
+#[derive(Clone, Serialize, Zeroize)]
 struct Known {
     recipient: String,
+    /// By which errors and the start of a server name it.
+    fingerprint: String,
+}
+
+impl Known {
+    fn of(identity: &NodeIdentity) -> Self {
+        let recipient = identity.recipient();
+        Self {
+            recipient: recipient.to_string(),
+            fingerprint: recipient.fingerprint().to_string(),
+        }
+    }
+
+    /// Says what is not the result itself.
+    fn note(&self, common: Common) {
+        if !common.json {
+            let fingerprint = &self.fingerprint;
+            note(
+                &format!("Its fingerprint in messages: {fingerprint}"),
+                common,
+            );
+        }
+    }
 }
 
 #[derive(Serialize)]
 struct InFile<'a> {
-    recipient: String,
+    #[serde(flatten)]
+    known: Known,
     file: &'a Path,
 }
 
 #[derive(Serialize, Zeroize, ZeroizeOnDrop)]
 struct Printed {
-    recipient: String,
+    #[serde(flatten)]
+    known: Known,
     identity: String,
 }
 
 impl New {
     fn run(&self, common: Common) -> Result<(), Error> {
         let identity = generate()?;
-        let recipient = identity.recipient().to_string();
+        let known = Known::of(&identity);
         if self.out == Path::new(input::STANDARD) {
             let new = Printed {
-                recipient: recipient.clone(),
+                known: known.clone(),
                 identity: identity.text().to_owned(),
             };
             Output::new(common).show(&new, |it| format!("{}\n", it.identity))?;
             if !common.json {
-                note(&format!("Its recipient: {recipient}"), common);
+                note(&format!("Its recipient: {}", known.recipient), common);
+                known.note(common);
                 tell("Keep the identity secret: it is not shown again.", common);
             }
             return Ok(());
@@ -104,10 +133,11 @@ impl New {
         content.push('\n');
         files::write_secret(&self.out, content.as_bytes(), self.force)?;
         let new = InFile {
-            recipient,
+            known,
             file: &self.out,
         };
-        Output::new(common).show(&new, |it| format!("{}\n", it.recipient))?;
+        Output::new(common).show(&new, |it| format!("{}\n", it.known.recipient))?;
+        new.known.note(common);
         let file = self.out.display();
         tell(
             &format!("The identity is in `{file}`: keep it secret."),

@@ -84,6 +84,8 @@ pub trait Instance: Send {
     fn in_store(&mut self, call: u64, what: &StoreOperation) -> Result<Option<Finished>, Trap>;
     /// See `adopt` in `wit/`.
     fn adopt(&mut self) -> Result<bool, Trap>;
+    /// See `node` in `wit/`.
+    fn node(&mut self) -> Result<Option<String>, Trap>;
     /// See `authenticate` in `wit/`.
     fn authenticate(&mut self, chain: &[Vec<u8>], ip: &str, trusted: bool)
     -> Result<Vec<u8>, Trap>;
@@ -249,6 +251,11 @@ impl Instance for Guest {
     fn adopt(&mut self) -> Result<bool, Trap> {
         let (store, service) = self.limited(CALL_LIMIT);
         Ok(service.call_adopt(store)?)
+    }
+
+    fn node(&mut self) -> Result<Option<String>, Trap> {
+        let (store, service) = self.limited(CALL_LIMIT);
+        Ok(service.call_node(store)?)
     }
 
     fn authenticate(

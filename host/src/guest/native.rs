@@ -91,6 +91,10 @@ impl Instance for Confined {
         Ok(self.0.door()?.in_store(call, what).map(finished))
     }
 
+    fn node(&mut self) -> Result<Option<String>, Trap> {
+        Ok(self.0.door()?.service().node())
+    }
+
     fn authenticate(
         &mut self,
         chain: &[Vec<u8>],

@@ -40,7 +40,7 @@ pub fn perform(store: &dyn KeyStore, what: StoreOperation) -> Outcome {
         }) => store
             .list(&prefix, after.as_deref(), limit as usize)
             .map(Outcome::Names),
-        StoreOperation::Status => store.status().map(|()| Outcome::Done),
+        StoreOperation::Status | StoreOperation::Check => store.status().map(|()| Outcome::Done),
     };
     done.unwrap_or_else(|error| Outcome::Failed(failure(&error)))
 }
@@ -99,7 +99,7 @@ impl Measured {
                 StoreOperation::Get(_) => metrics::StoreOperation::Read,
                 StoreOperation::Delete(_) => metrics::StoreOperation::Delete,
                 StoreOperation::List(_) => metrics::StoreOperation::List,
-                StoreOperation::Status => metrics::StoreOperation::Status,
+                StoreOperation::Status | StoreOperation::Check => metrics::StoreOperation::Status,
             },
             machine: machine.clone(),
             begun: Instant::now(),

@@ -70,6 +70,10 @@ impl Instance for Played {
         Ok(None)
     }
 
+    fn node(&mut self) -> Result<Option<String>, Trap> {
+        Ok(None)
+    }
+
     fn authenticate(&mut self, _: &[Vec<u8>], _: &str, _: bool) -> Result<Vec<u8>, Trap> {
         Ok(Vec::new())
     }
@@ -119,7 +123,7 @@ fn settings() -> Settings {
             certificate_optional: false,
         },
         store: Store::Memory,
-        is_sealed: false,
+        values: String::new(),
         outside: types::Outside {
             destinations: Vec::new(),
             files: Vec::new(),

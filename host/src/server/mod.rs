@@ -8,6 +8,7 @@ mod http1;
 mod log_stream;
 mod refusals;
 mod reload;
+mod summary;
 mod terms;
 pub mod tls;
 
@@ -22,7 +23,7 @@ use sealedge_core::conceal::conceal;
 use sealedge_core::metrics::Refusal;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -189,7 +190,7 @@ async fn serve(options: &ServerOptions, parts: Parts) -> Result<(), StartError> 
 
     let files = Files::of(&settings.tls);
     let server = Server::bind(options, &settings, dev.as_ref(), machine.clone()).await?;
-    let keeper = open_store(&settings.store, parts)?;
+    let (keeper, keys) = open_store(&settings.store, parts)?;
     let outside = outgoing::outside(settings.outside.clone()).map_err(StartError::Outside)?;
     let size = std::thread::available_parallelism().map_or(1, |count| count.get());
     let not_started = |error: pool::StartError| StartError::Guest(error.to_string());
@@ -211,8 +212,14 @@ async fn serve(options: &ServerOptions, parts: Parts) -> Result<(), StartError> 
     }
     match &dev {
         Some(dev) => println!("{}", dev.banner(server.address)),
-        None => say(&summary(&settings, server.address)),
+        None => say(&summary::of(
+            &settings,
+            &keys,
+            pool.node().as_deref(),
+            server.address,
+        )),
     }
+    summary::check(&settings, &pool, &machine, &Handle::current());
     let served = Served {
         pool: pool.clone(),
         machine: machine.clone(),
@@ -223,37 +230,6 @@ async fn serve(options: &ServerOptions, parts: Parts) -> Result<(), StartError> 
     server.run(&pool, &machine, limits, end).await;
     machine.flush();
     Ok(())
-}
-
-/// What an operator wants to see of a server that has started.
-fn summary(settings: &Settings, address: SocketAddr) -> String {
-    let store = match &settings.store {
-        Store::Memory => "memory, gone when the server stops".to_owned(),
-        Store::Files(path) => format!("files in {path}"),
-        Store::Remote(servers) => servers.join(", "),
-    };
-    let values = if settings.is_sealed {
-        "sealed"
-    } else {
-        "not sealed: whoever reads the key store has the keys"
-    };
-    let clients = match (
-        settings.tls.verify_clients,
-        settings.tls.certificate_optional,
-    ) {
-        (false, false) => "any certificate",
-        (false, true) => "any certificate, or none",
-        (true, false) => "certificates of an authority",
-        (true, true) => "certificates of an authority, or none",
-    };
-    let version = env!("CARGO_PKG_VERSION");
-    format!(
-        "sealedge is listening on https://{address}\n  \
-         version    {version}\n  \
-         key store  {store}\n  \
-         values     {values}\n  \
-         clients    {clients}"
-    )
 }
 
 /// Tells the operator something while the server starts. It goes on if standard error is gone.
@@ -272,15 +248,26 @@ pub fn read_configuration(file: &Path) -> Result<String, StartError> {
     })
 }
 
-/// Who keeps the keys.
-fn open_store(store: &Store, parts: Parts) -> Result<Keeper, StartError> {
+/// Who keeps the keys, and where they are, for the operator.
+fn open_store(store: &Store, parts: Parts) -> Result<(Keeper, String), StartError> {
     Ok(match store {
-        Store::Memory => Keeper::Here((parts.memory_store)()),
-        Store::Files(path) => {
-            let store = FsStore::open(Path::new(path)).map_err(StartError::Store)?;
-            Keeper::Here(Arc::new(store))
+        Store::Memory => {
+            let keys = "memory, gone when the server stops".to_owned();
+            (Keeper::Here((parts.memory_store)()), keys)
         }
-        Store::Remote(_) => Keeper::Elsewhere,
+        Store::Files(path) => {
+            let was_there = Path::new(path).exists();
+            let store = FsStore::open(Path::new(path)).map_err(StartError::Store)?;
+            let count = counted(store.count().map_err(StartError::Store)?, "key");
+            let made = if was_there {
+                ""
+            } else {
+                ", which was not there and is made"
+            };
+            let keys = format!("files in {path}{made}: {count}");
+            (Keeper::Here(Arc::new(store)), keys)
+        }
+        Store::Remote(there) => (Keeper::Elsewhere, there.clone()),
     })
 }
 

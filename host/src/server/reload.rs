@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::Signal;
 
 use super::StartError;
+use super::summary;
 use super::terms::{InForce, Terms};
 use super::tls::{ServerCertificate, TlsError};
 use crate::cli::server::ServerOptions;
@@ -105,6 +106,7 @@ impl Reloader {
         ));
         // Not waited for: a key store that is away must not keep the next reload waiting.
         let (pool, machine) = (self.served.pool.clone(), self.served.machine.clone());
+        summary::check(&self.settings, &pool, &machine, runtime);
         runtime.spawn(async move {
             match pool.prepare().await {
                 Ok(None) => {}

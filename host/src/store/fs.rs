@@ -73,6 +73,24 @@ impl FsStore {
         Ok(self)
     }
 
+    /// How many keys there are.
+    ///
+    /// # Errors
+    /// As of a listing.
+    pub fn count(&self) -> Result<usize, StoreError> {
+        let failed = |error| failed(Operation::List, self.path.clone(), error);
+        let directory = self.directory()?;
+        let mut count = 0;
+        for entry in calls::entries(&directory).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let is_named = entry.name().and_then(Name::new).is_some();
+            if is_named && entry.is_file(&directory).map_err(failed)? {
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
     fn directory(&self) -> Result<File, StoreError> {
         calls::open_directory(&self.path).map_err(|reason| StoreError::Unreachable {
             path: self.path.clone(),

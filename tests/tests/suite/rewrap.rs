@@ -54,7 +54,10 @@ impl Place {
         let ended = self.command(config, arguments).output().unwrap();
         assert!(ended.status.success(), "{ended:?}");
         assert!(ended.stderr.is_empty(), "{ended:?}");
-        serde_json::from_slice(&ended.stdout).unwrap()
+        let mut counts: Value = serde_json::from_slice(&ended.stdout).unwrap();
+        let is_dry = counts.as_object_mut().unwrap().remove("dry_run");
+        assert_eq!(is_dry, Some(json!(arguments.contains(&"--dry-run"))));
+        counts
     }
 
     /// What is stored, by name.
@@ -300,7 +303,7 @@ fn what_can_not_be_sealed_is_named_and_the_rest_is_sealed() {
     let counts: Value = serde_json::from_slice(&ended.stdout).unwrap();
     assert_eq!(
         counts,
-        json!({"total": 41, "sealed": 39, "resealed": 0, "unchanged": 0, "failed": 2})
+        json!({"total": 41, "sealed": 39, "resealed": 0, "unchanged": 0, "failed": 2, "dry_run": false})
     );
     let after = place.stored();
     for left in ["damaged", "key-0001"] {
@@ -415,6 +418,23 @@ async fn in_kv1_keys_are_sealed_too_and_an_outage_ends_it() {
     assert_eq!(place.rewrap(&seal, &["k-1"]), counts(1, 1, 0, 0));
     assert_eq!(place.rewrap(&seal, &[]), counts(3, 2, 0, 1));
     opens(&start(&seal), &deks).await;
+    // Where there is nothing, the place may be a wrong one.
+    let elsewhere = seal.replace("engine: kv,", "engine: kv, prefix: elsewhere,");
+    let ended = place.command(&elsewhere, &["--dry-run"]).output().unwrap();
+    let said = errors(&ended)[0]["message"].to_string();
+    let there = format!(
+        "http://{}, engine kv (v1), prefix elsewhere, transit key",
+        bao.address
+    );
+    assert!(
+        said.contains("there are no keys in") && said.contains(&there),
+        "{said}"
+    );
+    let found: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!(
+        (&found["total"], &found["dry_run"]),
+        (&json!(0), &json!(true))
+    );
     bao.kill();
     let ended = place.command(&seal, &["k-1"]).output().unwrap();
     let errors = errors(&ended);

@@ -165,7 +165,11 @@ async fn values_that_are_not_sealed_are_read_on_request() {
         &section(&node, &[&node], ", accept_unsealed: on"),
     );
     server.wait_for_error("seal.accept_unsealed: whoever can write to the key store");
-    server.wait_for_error("values     sealed");
+    let line = server.wait_for_error("values     sealed");
+    let fingerprint = node.recipient().fingerprint();
+    let said =
+        format!("sealed; those that are not sealed are read too; this node is {fingerprint}");
+    assert!(line.ends_with(&said), "{line}");
     assert_eq!(
         decrypt(&server, "old", &ciphertext).await.1["plaintext"],
         plaintext

@@ -182,6 +182,10 @@ impl<L: Lent> Store for LentStore<L> {
         done(self.perform(StoreOperation::Status).await)
     }
 
+    async fn check(&self) -> Result<(), StoreError> {
+        done(self.perform(StoreOperation::Check).await)
+    }
+
     /// The host asks the component, which has the log of what is elsewhere.
     fn logs_outages(&self) -> bool {
         self.0.is_elsewhere

@@ -55,6 +55,7 @@ impl Lent for Played {
             Operation::Store(StoreOperation::Delete(name)) => format!("delete {name}"),
             Operation::Store(StoreOperation::List { prefix, .. }) => format!("list {prefix}"),
             Operation::Store(StoreOperation::Status) => "status".to_owned(),
+            Operation::Store(StoreOperation::Check) => "check".to_owned(),
             Operation::Sleep(duration) => format!("sleep {}", duration.as_secs()),
             Operation::Invalidate(name) => format!("invalidate {name}"),
             Operation::Totals(_) => "totals".to_owned(),

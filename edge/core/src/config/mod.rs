@@ -10,6 +10,7 @@ mod proxies;
 mod seal;
 mod sections;
 mod tree;
+mod values;
 mod vault;
 mod walk;
 

@@ -6,8 +6,10 @@ use super::*;
 use crate::seal::NodeIdentity;
 
 mod properties;
+mod readme;
 mod secrets;
 mod unseal;
+mod values;
 mod vault;
 
 const SAMPLE: &str = include_str!("testdata/server-config.yaml");

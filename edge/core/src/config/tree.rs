@@ -58,8 +58,44 @@ fn invalid(text: &str, error: &ScanError) -> Problem {
         format!("this is not valid YAML: {}", error.info()),
     );
     // The parser counts the end of the text as a line of its own.
-    problem.line = problem.line.min(Some(text.lines().count().max(1)));
+    let line = error.marker().line().clamp(1, text.lines().count().max(1));
+    problem.line = Some(line);
+    if has_bare_variable(text, line) {
+        problem
+            .message
+            .push_str("; `${NAME}` inside `{ }` or `[ ]` needs quotes");
+    }
     problem
+}
+
+/// Whether a variable (`${NAME}`) stands without quotes where braces or brackets are open, and no later
+/// than on this line: to YAML its own brace is one more.
+fn has_bare_variable(text: &str, last: usize) -> bool {
+    let mut open = 0_usize;
+    for line in text.lines().take(last) {
+        let mut quote = None;
+        let mut before = ' ';
+        for (at, character) in line.char_indices() {
+            match (quote, character) {
+                (Some(quoted), _) if quoted == character => quote = None,
+                (Some(_), _) => {}
+                // Within a word they mean nothing.
+                (None, '"' | '\'') if !before.is_alphanumeric() => quote = Some(character),
+                (None, '#') if before == ' ' => break,
+                (None, '$')
+                    if open > 0 && line.get(at..).is_some_and(|it| it.starts_with("${")) =>
+                {
+                    return true;
+                }
+                (None, '{') if before == '$' => open += 1,
+                (None, '{' | '[') if !before.is_alphanumeric() => open += 1,
+                (None, '}' | ']') => open = open.saturating_sub(1),
+                (None, _) => {}
+            }
+            before = character;
+        }
+    }
+    false
 }
 
 fn problem(at: Marker, message: String) -> Problem {

@@ -98,6 +98,11 @@ impl Unsealed {
         }
     }
 
+    /// The identity, if it is there.
+    pub fn there(&self) -> Option<Rc<NodeIdentity>> {
+        self.identity.borrow().clone()
+    }
+
     /// Has the next call try, whatever came of the last try.
     pub fn try_again(&self) {
         if let Some(failure) = &mut *self.failure.borrow_mut() {

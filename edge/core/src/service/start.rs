@@ -32,6 +32,11 @@ impl<P: Platform> Service<P> {
         }
     }
 
+    /// This node's fingerprint, by which records and errors name it, once its identity is there.
+    pub fn node(&self) -> Option<String> {
+        self.sealing.node().map(|node| node.to_string())
+    }
+
     async fn create_keys(&self) -> Result<(), Error> {
         for name in &self.keys {
             match self.create_key(name, self.admin).await {

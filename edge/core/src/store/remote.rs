@@ -80,6 +80,12 @@ impl<W: World> Store for Remote<W> {
         }
     }
 
+    async fn check(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Vault(vault) => vault.check().await,
+        }
+    }
+
     fn logs_outages(&self) -> bool {
         true
     }

@@ -10,7 +10,11 @@
 //! - **v1** has nothing like it. A create and a replace look first and write then: of two that race both
 //!   may succeed, and the later write counts.
 //!
+//! Before the first of it the engine is asked which version it has ([`mount`]).
+//!
 //! Deleting looks first as well, for Vault says nothing if nothing was there.
+
+use std::cell::Cell;
 
 use zeroize::Zeroizing;
 
@@ -28,6 +32,7 @@ mod health;
 mod history;
 mod kv;
 mod login;
+mod mount;
 mod replace;
 mod settings;
 mod transit;
@@ -45,13 +50,19 @@ pub use unwrap::decrypt;
 pub struct Vault<W> {
     settings: Settings,
     client: Client<W>,
+    /// Whether the engine was seen to be the configured one.
+    is_seen: Cell<bool>,
 }
 
 impl<W: World> Vault<W> {
     /// The store that these settings describe. It is not asked for anything yet.
     pub fn new(settings: Settings, world: W) -> Self {
         let client = Client::new(&settings.access, world);
-        Self { settings, client }
+        Self {
+            settings,
+            client,
+            is_seen: Cell::new(false),
+        }
     }
 
     async fn ask(
@@ -60,8 +71,14 @@ impl<W: World> Vault<W> {
         repeat: Repeat,
         build: impl Fn(&Settings, &str) -> Request,
     ) -> Result<Answer, StoreError> {
-        let build = |token: &str| build(&self.settings, token);
         let access = &self.settings.access;
+        if !self.is_seen.get() {
+            let build = |token: &str| mount::request(&self.settings, token);
+            let answer = self.client.ask_once(access, errand, build).await?;
+            let is_seen = answer.read(|response| mount::parse(&self.settings, response))?;
+            self.is_seen.set(is_seen);
+        }
+        let build = |token: &str| build(&self.settings, token);
         self.client.ask(access, errand, repeat, build).await
     }
 
@@ -243,9 +260,27 @@ impl<W: World> Store for Vault<W> {
                 .courier
                 .send(errand, Repeat::Safe, build)
                 .await?;
-            answer.read(health::parse)
+            answer.read(health::parse)?;
+            self.client.enter(&self.settings.access, errand).await
         };
         self.client.courier.run(Purpose::Status, status).await
+    }
+
+    /// Needs no more rights than a create and a read do.
+    async fn check(&self) -> Result<(), StoreError> {
+        let check = async |errand: &Errand| {
+            let answer = self.ask(errand, Repeat::Safe, kv::list).await?;
+            answer.read(kv::parse_list)?;
+            let Some(transit) = &self.settings.transit else {
+                return Ok(());
+            };
+            let access = &self.settings.access;
+            let text = self.conceal(errand, b"").await?;
+            let build = |_: &Settings, token: &str| transit::decrypt(access, transit, token, &text);
+            let answer = self.ask(errand, Repeat::Safe, build).await?;
+            answer.read(transit::parse_decrypt).map(drop)
+        };
+        self.client.courier.run(Purpose::Keys, check).await
     }
 
     fn logs_outages(&self) -> bool {

@@ -44,6 +44,13 @@ pub enum SealError {
         /// Why.
         reason: StoreError,
     },
+    /// There are no keys to work on.
+    NoKeys {
+        /// Those that were asked for.
+        pattern: String,
+        /// Where they were looked for.
+        place: String,
+    },
     /// So many keys were not tried, since the key store was away.
     NotTried(usize),
 }
@@ -76,6 +83,10 @@ impl SealError {
                 "add `seal` with `recipients` and `unseal`; `sealedge seal new` makes an identity"
             }
             Self::Memory => "configure the key store whose keys should be sealed",
+            Self::NoKeys { .. } => {
+                "check the key store of the configuration, and the pattern; `sealedge ls` shows what a \
+                 server has"
+            }
             Self::NotTried(_) => {
                 "when the key store is there run this again: it goes on where it ended"
             }
@@ -102,6 +113,12 @@ impl fmt::Display for SealError {
             Self::List(reason) => write!(f, "cannot list the keys: {reason}"),
             Self::Value { name, reason } => write!(f, "`{name}`: {reason}"),
             Self::Store { name, reason } => write!(f, "`{name}`: {reason}"),
+            Self::NoKeys { pattern, place } if pattern == "*" => {
+                write!(f, "there are no keys in {place}")
+            }
+            Self::NoKeys { pattern, place } => {
+                write!(f, "there is no key `{pattern}` in {place}")
+            }
             Self::NotTried(1) => f.write_str("1 key was not tried"),
             Self::NotTried(count) => write!(f, "{count} keys were not tried"),
         }

@@ -19,7 +19,7 @@ use tokio::task::{JoinSet, LocalSet};
 
 use super::SealError;
 use super::progress::Progress;
-use super::store::Store;
+use super::store::{self, Store};
 use crate::cli::Common;
 use crate::cli::error::Error;
 use crate::cli::output::{Output, fields};
@@ -71,6 +71,8 @@ struct Counts {
     resealed: usize,
     unchanged: usize,
     failed: usize,
+    /// Whether nothing was written.
+    dry_run: bool,
 }
 
 /// What became of a key.
@@ -98,6 +100,7 @@ impl Rewrap {
         let world =
             World::new(&config).map_err(|reason| Error::Server(StartError::Outside(reason)))?;
         let store = Store::open(&config.keystore, world.clone())?;
+        let place = store::place(&config.keystore);
         let Some(seal) = config.seal else {
             let file = self.config.clone();
             return Err(Error::Seal(SealError::NotConfigured { file }));
@@ -110,6 +113,7 @@ impl Rewrap {
             progress.say(&format!("What was sealed before {time} is sealed again."));
         }
         let names = self.names(&store).await?;
+        let nothing = names.is_empty().then(|| place.clone());
         progress.begin(names.len());
         let run = Rc::new(Run {
             store,
@@ -125,7 +129,7 @@ impl Rewrap {
         });
         run.all().await;
         run.progress.end();
-        self.report(&run, common)
+        self.report(&run, nothing, common)
     }
 
     fn read_configuration(&self) -> Result<Config, Error> {
@@ -152,23 +156,41 @@ impl Rewrap {
         Ok(names.iter().filter_map(|name| Name::new(name)).collect())
     }
 
-    fn report(&self, run: &Run, common: Common) -> Result<(), Error> {
+    /// Says what came of it. `nothing` is where it was looked for keys in vain.
+    fn report(&self, run: &Run, nothing: Option<String>, common: Common) -> Result<(), Error> {
         let mut errors = run.errors.take();
         let not_tried = run.left.borrow().len();
         let mut counts = run.counts.take();
         counts.total += not_tried;
+        counts.dry_run = self.dry_run;
         Output::new(common).show(&counts, |it| {
+            let [sealed, resealed, unchanged] = if it.dry_run {
+                ["to be sealed", "to be sealed again", "as they should be"]
+            } else {
+                ["sealed", "sealed again", "unchanged"]
+            };
             let rows = [
                 ("keys", it.total),
-                ("sealed", it.sealed),
-                ("sealed again", it.resealed),
-                ("unchanged", it.unchanged),
+                (sealed, it.sealed),
+                (resealed, it.resealed),
+                (unchanged, it.unchanged),
                 ("failed", it.failed),
             ];
             let text = fields(&rows.map(|(label, count)| (label, count.to_string())));
-            let dry = "\nNothing was written: without --dry-run it would be so.\n";
+            let dry = "\nNothing was written. Without --dry-run it would be so.\n";
             text + if self.dry_run { dry } else { "" }
         })?;
+        match nothing {
+            // A directory that is there and empty is what it is; elsewhere a wrong path looks the same.
+            Some(place) if self.pattern == "*" && matches!(run.store, Store::Files(_)) => {
+                run.progress.say(&format!("There are no keys in {place}."));
+            }
+            Some(place) => errors.push(Error::Seal(SealError::NoKeys {
+                pattern: self.pattern.clone(),
+                place,
+            })),
+            None => {}
+        }
         if not_tried > 0 {
             errors.push(Error::Seal(SealError::NotTried(not_tried)));
         }

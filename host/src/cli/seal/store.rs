@@ -86,6 +86,15 @@ impl Store {
     }
 }
 
+/// Where the keys are, for people.
+pub fn place(keystore: &Keystore) -> String {
+    match keystore {
+        Keystore::Memory => "memory".to_owned(),
+        Keystore::Fs { path } => format!("the directory {path}"),
+        Keystore::Vault(settings) => settings.to_string(),
+    }
+}
+
 /// Does work that blocks on another thread.
 async fn beside<T: Send + 'static>(
     files: &Arc<FsStore>,

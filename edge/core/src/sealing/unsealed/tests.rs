@@ -240,7 +240,9 @@ fn what_is_no_outage_is_a_mistake_and_says_which() {
         ),
         (
             Reply::json(403, r#"{"errors":["permission denied"]}"#),
-            format!("{place}: status 403: permission denied"),
+            format!(
+                "{place}: status 403: permission denied; check the engine's path and the login's policy (see the README)"
+            ),
         ),
         (
             Reply::json(200, r#"{"data":{"plaintext":"?"}}"#),
@@ -301,7 +303,7 @@ fn a_refused_login_is_no_outage_and_may_follow_one() {
     fake.pass(Duration::from_secs(1));
     let refused = no_identity(
         "can't be unwrapped: PUT https://kms:8200/v1/auth/approle/login: status 400: invalid role or \
-         secret ID",
+         secret ID; check what the service logs in with, and the method's path (`engine`)",
     );
     assert_eq!(get(&unsealed, &fake), refused);
     fake.serve(|_| Reply::json(503, r#"{"errors":["Vault is sealed"]}"#));

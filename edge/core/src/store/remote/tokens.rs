@@ -15,7 +15,8 @@ use crate::time::Time;
 const DUE_NUMERATOR: u32 = 4;
 const DUE_DENOMINATOR: u32 = 5;
 
-/// How long a token that could not be renewed is used before that is tried again.
+/// How long a token that could not be renewed is used before that is tried again, and how long a refused
+/// login is taken for the last word by those who only look.
 const REST: Duration = Duration::from_secs(10);
 
 /// How long nothing is hoped from another token where the last new one did not help: a client that
@@ -91,9 +92,9 @@ pub struct Tokens {
     held: RefCell<Option<Rc<Token>>>,
     /// Whether a call is logging in or renewing.
     is_taken: Cell<bool>,
-    /// How many logins have failed, and how the last one did.
+    /// How many logins have failed, and how the last one did if none has succeeded since, and when.
     failures: Cell<u64>,
-    failure: RefCell<Option<StoreError>>,
+    failure: RefCell<Option<(Time, StoreError)>>,
     /// Until when another token would not help.
     futile_until: Cell<Option<Time>>,
 }
@@ -137,11 +138,19 @@ impl Tokens {
             pause = (pause * 2).min(LONGEST_PAUSE);
             // The login that was waited for was as much this call's as the other's.
             if self.failures.get() != failures
-                && let Some(failure) = &*self.failure.borrow()
+                && let Some((_, failure)) = &*self.failure.borrow()
             {
                 return Err(failure.clone());
             }
         }
+    }
+
+    /// Why the last login was refused, if that was a moment ago: whoever only looks whether there is a way
+    /// in should not knock each time, for a server may lock out who is refused too often.
+    pub fn refusal(&self, now: Time) -> Option<StoreError> {
+        let (at, why) = self.failure.borrow().clone()?;
+        let is_recent = now >= at && now.since(at) < REST;
+        (is_recent && matches!(why, StoreError::Failed(_))).then_some(why)
     }
 
     /// Forgets a token that the server refused, unless there is another one by now. `false` if nothing
@@ -197,6 +206,7 @@ impl Tokens {
             (Ok(token), _) => {
                 let token = Rc::new(token);
                 *self.held.borrow_mut() = Some(token.clone());
+                *self.failure.borrow_mut() = None;
                 Ok(token)
             }
             (Err(error), Some(old)) => {
@@ -210,7 +220,8 @@ impl Tokens {
             }
             (Err(error), None) => {
                 self.failures.set(self.failures.get().wrapping_add(1));
-                *self.failure.borrow_mut() = Some(error.clone());
+                let failure = (courier.world.now(), error.clone());
+                *self.failure.borrow_mut() = Some(failure);
                 Err(error)
             }
         }

@@ -54,6 +54,26 @@ impl<W: World> Client<W> {
         Ok(second)
     }
 
+    /// Sends a request with a token, and no other one if the server does not take that.
+    pub async fn ask_once(
+        &self,
+        access: &Access,
+        errand: &Errand,
+        build: impl Fn(&str) -> Request,
+    ) -> Result<Answer, StoreError> {
+        let token = self.token(access, errand).await?;
+        let build = || build(token.expose());
+        self.courier.send(errand, Repeat::Safe, build).await
+    }
+
+    /// Whether the server lets the service in, which may need a login.
+    pub async fn enter(&self, access: &Access, errand: &Errand) -> Result<(), StoreError> {
+        match self.tokens.refusal(self.courier.world.now()) {
+            Some(refusal) => Err(refusal),
+            None => self.token(access, errand).await.map(drop),
+        }
+    }
+
     async fn token(&self, access: &Access, errand: &Errand) -> Result<Rc<Token>, StoreError> {
         let obtain = async |old: Option<&Token>| match old {
             Some(old) => self.renew(access, errand, old).await,
@@ -78,7 +98,7 @@ impl<W: World> Client<W> {
         let jwt = self.jwt(access).await?;
         let build = || login::request(access, jwt.trim());
         let answer = self.courier.send(errand, Repeat::Safe, build).await?;
-        answer.read(login::parse)
+        answer.read(login::parse_login)
     }
 
     /// The service account's token; empty if none is shown.

@@ -36,6 +36,17 @@ pub fn renewal(access: &Access, token: &str) -> Request {
 /// The longest lease that counts, in seconds: a year.
 const LONGEST_LEASE: u64 = 365 * 24 * 60 * 60;
 
+/// The token that a login gives.
+pub fn parse_login(response: &Response) -> Result<Grant, StoreError> {
+    if !matches!(response.status, 400..404) {
+        return parse(response);
+    }
+    let why = wire::explain(response);
+    Err(StoreError::Failed(format!(
+        "{why}; check what the service logs in with, and the method's path (`engine`)"
+    )))
+}
+
 /// The token that a login or a renewal gives.
 pub fn parse(response: &Response) -> Result<Grant, StoreError> {
     if response.status != 200 {

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use crate::outgoing::Destination;
 use crate::secret_text::SecretText;
 
@@ -19,6 +21,31 @@ pub struct Settings {
     pub prefix: String,
     /// Encrypts what is stored, if it is set.
     pub transit: Option<Transit>,
+}
+
+/// What an operator should see of it: where keys are. There is no secret in it.
+impl fmt::Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            access,
+            engine,
+            version,
+            prefix,
+            transit,
+        } = self;
+        let (origin, base) = (&access.server.origin, &access.base);
+        write!(f, "{origin}{base}, engine {engine} ({version})")?;
+        if !prefix.is_empty() {
+            write!(f, ", prefix {prefix}")?;
+        }
+        if let Some(namespace) = &access.namespace {
+            write!(f, ", namespace {namespace}")?;
+        }
+        match transit {
+            Some(Transit { engine, key }) => write!(f, ", transit key {engine}/{key}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A Vault, and how the service gets into it.
@@ -58,6 +85,16 @@ pub enum EngineVersion {
     V1,
     /// Values have versions.
     V2,
+}
+
+/// As the configuration has it.
+impl fmt::Display for EngineVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+        })
+    }
 }
 
 /// A key of the transit engine.

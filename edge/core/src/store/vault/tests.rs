@@ -11,6 +11,7 @@ mod echoes;
 mod engine;
 mod interleavings;
 mod logins;
+mod mounts;
 mod outages;
 mod replaces;
 mod server;
@@ -87,6 +88,7 @@ fn requests(settings: &Settings) -> String {
         ("login", login::request(access, "JWT")),
         ("renew", login::renewal(access, "TOKEN")),
         ("health", health::request(access)),
+        ("mount", mount::request(settings, "TOKEN")),
         ("read", kv::read(settings, "TOKEN", &name)),
         (
             "create",
@@ -174,7 +176,7 @@ fn meaning(what: &str, response: &Response) -> String {
             let names: Vec<&str> = names.iter().map(Name::as_str).collect();
             format!("names {names:?}")
         }),
-        "login" => login::parse(response).map(|grant| {
+        "login" => login::parse_login(response).map(|grant| {
             let renewable = if grant.is_renewable {
                 ", renewable"
             } else {
@@ -183,6 +185,8 @@ fn meaning(what: &str, response: &Response) -> String {
             format!("{:?} for {:?}{renewable}", *grant.secret, grant.lease)
         }),
         "health" => health::parse(response).map(done),
+        "v1 mount" => mount::parse(&v1, response).map(|is_seen| format!("seen: {is_seen}")),
+        "v2 mount" => mount::parse(&v2, response).map(|is_seen| format!("seen: {is_seen}")),
         "encrypt" => transit::parse_encrypt(response).map(|text| format!("{:?}", *text)),
         "decrypt" => transit::parse_decrypt(response)
             .map(|value| format!("{:?}", String::from_utf8_lossy(&value))),
@@ -270,9 +274,9 @@ mod properties {
 
     use super::*;
 
-    const WHAT: [&str; 13] = [
-        "v1 read", "v2 read", "v1 write", "v2 write", "history", "shorten", "delete", "list",
-        "login", "health", "encrypt", "decrypt", "trouble",
+    const WHAT: [&str; 15] = [
+        "v1 mount", "v2 mount", "v1 read", "v2 read", "v1 write", "v2 write", "history", "shorten",
+        "delete", "list", "login", "health", "encrypt", "decrypt", "trouble",
     ];
 
     /// JSON of the fields that Vault's answers have, with any kind of value in any of them.

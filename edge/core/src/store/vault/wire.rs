@@ -235,9 +235,14 @@ pub fn explain(response: &Response) -> String {
     format!("status {}: {why}", response.status)
 }
 
-/// The error for an answer whose status says that the request failed.
+/// The error for an answer whose status says that the request failed. Where that is forbidden, the server
+/// does not say whether the path is a wrong one or the right lacks.
 pub fn refusal(response: &Response) -> StoreError {
-    StoreError::Failed(explain(response))
+    let mut why = explain(response);
+    if response.status == 403 {
+        why.push_str("; check the engine's path and the login's policy (see the README)");
+    }
+    StoreError::Failed(why)
 }
 
 /// Whether Vault says by this 404 that nothing is there. Else it knows no such engine or namespace, or

@@ -38,8 +38,8 @@ impl World for Node {
     async fn sleep(&self, _: Duration) {}
 
     async fn fetch(&self, request: Request) -> Result<Response, Fault> {
-        // To log in changes nothing for anybody else.
-        let is_login = request.path.ends_with("/login");
+        // To log in, and to look at the engine, changes nothing for anybody else.
+        let is_login = request.path.ends_with("/login") || request.path.contains("/mounts/");
         poll_fn(|_| match is_login || self.0.has_turn.replace(false) {
             true => Poll::Ready(()),
             false => Poll::Pending,

@@ -47,7 +47,8 @@ fn those_who_wait_for_a_login_share_its_failure_and_the_next_one_tries_again() {
     let a = name("a");
     let read = fake.run_all((0..20).map(|_| store.get(&a)));
     let expected = StoreError::Failed(
-        "PUT https://vault:8200/v1/auth/approle/login: status 400: invalid role or secret ID"
+        "PUT https://vault:8200/v1/auth/approle/login: status 400: invalid role or secret ID; \
+         check what the service logs in with, and the method's path (`engine`)"
             .into(),
     );
     assert!(
@@ -147,7 +148,8 @@ fn a_valid_token_is_used_though_there_is_no_new_one_and_the_log_says_so_now_and_
     assert_eq!(
         fake.lines(),
         ["the key store https://vault:8200 gives no new token: PUT https://vault:8200/v1/auth/approle/\
-          login: status 400: invalid role or secret ID"; 2]
+          login: status 400: invalid role or secret ID; check what the service logs in with, and the method's path (`engine`)";
+            2]
     );
 }
 
@@ -196,7 +198,7 @@ fn what_is_forbidden_is_tried_with_one_new_token_and_then_is_an_error() {
     server.0.borrow_mut().forbids = true;
     fake.requests();
     let expected = StoreError::Failed(
-        "GET https://vault:8200/v1/kv/data/a: status 403: permission denied".into(),
+        "GET https://vault:8200/v1/kv/data/a: status 403: permission denied; check the engine's path and the login's policy (see the README)".into(),
     );
     assert_eq!(fake.run(store.get(&a)).err(), Some(expected.clone()));
     assert_eq!(

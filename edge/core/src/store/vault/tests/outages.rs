@@ -54,7 +54,7 @@ fn an_outage_is_what_it_is_and_nothing_else() {
         ),
         (
             || Reply::json(403, r#"{"errors":["permission denied"]}"#),
-            "failed: status 403: permission denied",
+            "failed: status 403: permission denied; check the engine's path and the login's policy (see the README)",
         ),
         (
             || Reply::json(401, r#"{"errors":[]}"#),
@@ -257,10 +257,14 @@ fn a_sealed_server_is_away_and_back_when_it_says_so() {
 }
 
 #[test]
-fn a_status_is_had_without_a_login() {
+fn a_status_tells_of_the_server_before_there_is_a_login_and_then_needs_one() {
     let (store, fake, server) = store(V2);
-    assert_eq!(fake.run(store.status()), Ok(()));
+    server.next((0..3).map(|_| Fate::Replaced(Reply::json(503, "{}"))));
+    assert!(fake.run(store.status()).is_err());
     assert_eq!(server.logins(), 0);
+    assert_eq!(fake.run(store.status()), Ok(()));
+    assert_eq!(fake.run(store.status()), Ok(()));
+    assert_eq!(server.logins(), 1);
 }
 
 proptest! {

@@ -51,7 +51,10 @@ pub fn store_with(settings: Settings) -> (Rc<Vault<Fake>>, Fake, Server) {
     let (fake, server) = (Fake::default(), Server::default());
     let serving = server.clone();
     fake.serve(move |request| serving.serve(request));
-    (Rc::new(Vault::new(settings, fake.clone())), fake, server)
+    let store = Vault::new(settings, fake.clone());
+    // Most tests are about what comes after this: see `mounts`.
+    store.is_seen.set(true);
+    (Rc::new(store), fake, server)
 }
 
 impl Server {
@@ -106,6 +109,10 @@ impl State {
         let (_, token) = token.unwrap();
         if !self.tokens.contains(token) || self.forbids {
             return answer(403, &json!({"errors": ["permission denied"]}));
+        }
+        if path == "sys/internal/ui/mounts/kv" {
+            let options = json!({"version": "2"});
+            return answer(200, &json!({"data": {"type": "kv", "options": options}}));
         }
         if path == "auth/token/renew-self" {
             if self.refuses_logins {
