@@ -108,11 +108,17 @@ impl<W: World> Vault<W> {
         if before.latest != *version {
             return Err(StoreError::Changed);
         }
-        let latest = kv::number(version);
-        for latest in latest..latest.saturating_add(WRITES) {
+        let mut latest = kv::number(version);
+        for round in 0..WRITES {
             let of = Some(before.created.as_str());
             let write = Write { text, latest, of };
-            self.put(errand, name, &write).await?;
+            latest = match self.put(errand, name, &write).await {
+                Ok(()) => latest.saturating_add(1),
+                // Somebody else finishes it as well, or has replaced it in turn.
+                Err(StoreError::Changed) if round > 0 => self.number_of(errand, name, text).await?,
+                Err(error) if round > 0 => return Err(left_over(name, error)),
+                Err(error) => return Err(error),
+            };
             let after = self.history(errand, name).await;
             let after = after.map_err(|error| left_over(name, error))?;
             if after.created != before.created {
@@ -126,6 +132,15 @@ impl<W: World> Vault<W> {
         }
         let why = "`max_versions` of the secrets engine is too great";
         Err(left_over(name, StoreError::Failed(why.into())))
+    }
+
+    /// The number of the latest version if it has this text; else it is [`StoreError::Changed`].
+    async fn number_of(&self, errand: &Errand, name: &Name, text: &str) -> Result<u64, StoreError> {
+        let there = self.find_text(errand, name).await?;
+        match *there.text == *text {
+            true => Ok(kv::number(&there.version)),
+            false => Err(StoreError::Changed),
+        }
     }
 
     /// Puts back what was overwritten by a text that is another key's: then it is [`StoreError::Changed`].
