@@ -13,9 +13,8 @@ use crate::auth::Presented;
 use crate::cache::{Cache, Seed};
 use crate::client::Client;
 use crate::config::{ApiSettings, Auth, CacheExpiry, Config, LogSettings, Proxies};
-use crate::error::{Action, Error, Kind};
+use crate::error::Error;
 use crate::identity::Identity;
-use crate::key::Key;
 use crate::listing;
 use crate::metrics::Counters;
 use crate::name::Name;
@@ -24,12 +23,12 @@ use crate::policy::Policies;
 use crate::response::{Answer, Response};
 use crate::route::{Access, Operation, ROUTES, Route, Router};
 use crate::sealing::Sealing;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use crate::time::Time;
 use seen::Seen;
-use zeroize::Zeroizing;
 
 mod credentials;
+mod keys;
 mod seen;
 mod start;
 
@@ -333,134 +332,6 @@ impl<P: Platform> Service<P> {
         }
     }
 
-    /// Creates a key under a name that is free.
-    pub(crate) async fn create_key(
-        &self,
-        name: &Name,
-        creator: Option<Identity>,
-    ) -> Result<(), Error> {
-        let now = self.platform.now().timestamp();
-        let mut random = |buffer: &mut [u8]| self.platform.random(buffer);
-        let key = Key::create(&mut random, now, creator);
-        self.store_key(name, &key).await
-    }
-
-    /// Stores a new key under a name that is free.
-    pub(crate) async fn store_key(&self, name: &Name, key: &Key) -> Result<(), Error> {
-        let value = self.sealing.wrap(&self.platform, name, key.to_stored());
-        let value = value.await.map_err(|source| Error::Sealing {
-            action: Action::Create,
-            name: name.clone(),
-            source,
-        })?;
-        self.platform
-            .store()
-            .create(name, value.as_bytes())
-            .await
-            .map_err(|source| match source {
-                StoreError::Exists => Error::KeyExists,
-                source => Error::Store {
-                    action: Action::Create,
-                    source,
-                },
-            })
-    }
-
-    /// The key of this name: from the cache, or else from the store.
-    ///
-    /// `now` may be when the request arrived: each reading of the clock costs a call of the platform.
-    pub(crate) async fn key(&self, name: &Name, now: Time) -> Result<Rc<Key>, Error> {
-        if let Some(key) = self.cache.get(name, now) {
-            self.counters.cache_hit();
-            return Ok(key);
-        }
-        // In a box: else every request would have room for what few need.
-        Box::pin(self.missing_key(name, now)).await
-    }
-
-    async fn missing_key(&self, name: &Name, now: Time) -> Result<Rc<Key>, Error> {
-        self.counters.cache_miss();
-        // While the key store is away, one call at a time waits for it, which may take seconds.
-        let is_away = self.is_away.get();
-        let _try = match Try::begin(&self.is_tried) {
-            None if is_away && let Some(key) = self.offline(name).await => return Ok(key),
-            begun => begun,
-        };
-        if self.owes_keys.get() {
-            // It may be one of those; whether the node is unsealed is asked where it matters.
-            let _ = self.unseal().await;
-        }
-        let begun = self.cache.generation();
-        let read = self.platform.store().get(name).await;
-        self.is_away
-            .set(matches!(read, Err(StoreError::Unreachable(_))));
-        match read {
-            Ok(value) => {
-                // Whoever waited for the same read may have opened it already, which takes its time.
-                if let Some(key) = self.cache.get(name, now) {
-                    return Ok(key);
-                }
-                let opened = self.sealing.unwrap(&self.platform, name, value).await;
-                let value = opened.map_err(|source| Error::Sealing {
-                    action: Action::Read,
-                    name: name.clone(),
-                    source,
-                })?;
-                let key = Key::from_stored(&value).map_err(|source| Error::Corrupt {
-                    name: name.clone(),
-                    source,
-                })?;
-                let key = Rc::new(key);
-                self.cache.fill(name, key.clone(), now, begun);
-                Ok(key)
-            }
-            Err(StoreError::NotFound) => {
-                self.cache.remove(name);
-                Err(Error::NotFound(Kind::Key))
-            }
-            Err(source) => {
-                let cached = match source {
-                    StoreError::Unreachable(_) => self.offline(name).await,
-                    _ => None,
-                };
-                cached.ok_or(Error::Store {
-                    action: Action::Read,
-                    source,
-                })
-            }
-        }
-    }
-
-    /// A key that may be served while the key store is away: from this cache, or from another instance's,
-    /// for each has only those that it was asked for.
-    async fn offline(&self, name: &Name) -> Option<Rc<Key>> {
-        let mut key = self.cache.get_offline(name, self.platform.now());
-        if key.is_none() && self.cache.serves_offline_at_all() {
-            let begun = self.cache.generation();
-            let (value, read) = self.platform.kept(name).await?;
-            let found = Rc::new(Key::from_stored(&value).ok()?);
-            // Not if it was deleted meanwhile.
-            self.cache.fill(name, found, read, begun);
-            key = self.cache.get_offline(name, self.platform.now());
-        }
-        if key.is_some() {
-            self.counters.served_offline();
-        }
-        key
-    }
-
-    /// A key in this instance's cache that may be served while the key store is away, in its stored form
-    /// and not sealed, and when it was read: for another instance.
-    pub fn kept(&self, name: &Name) -> Option<(Zeroizing<String>, Time)> {
-        let (key, read) = self.cache.kept(name, self.platform.now())?;
-        Some((key.to_stored(), read))
-    }
-
-    /// Drops the key from this instance's cache, and keeps reads that have begun from filling it.
-    pub fn forget(&self, name: &Name) {
-        self.cache.forget(name);
-    }
-
     /// Wipes what has expired. To be called about once a second.
     pub fn tick(&self) {
         self.cache.sweep(self.platform.now());
@@ -488,22 +359,6 @@ impl<P: Platform> Service<P> {
     /// Who made policies and identities: the admin, if there is one.
     pub(crate) fn configured_by(&self) -> Option<String> {
         self.admin.map(|identity| identity.to_string())
-    }
-}
-
-/// A call that asks the key store for a key. Whoever drops it, even in the middle, lets another one ask.
-struct Try<'t>(&'t Cell<bool>);
-
-impl<'t> Try<'t> {
-    /// `None` if there is such a call.
-    fn begin(is_tried: &'t Cell<bool>) -> Option<Self> {
-        (!is_tried.replace(true)).then(|| Self(is_tried))
-    }
-}
-
-impl Drop for Try<'_> {
-    fn drop(&mut self) {
-        self.0.set(false);
     }
 }
 
