@@ -1,5 +1,7 @@
 //! Vectors of RFC 9421, and every way in which a signature proves nothing.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 
 use super::*;
@@ -233,12 +235,7 @@ fn the_base_of_the_standard() {
     let (key, _) = PublicKey::from_key_id(spki).unwrap();
     let signature =
         "wqcAqbmYJ2ji2glfAMaRy4gruYYnx2nEFN2HN6jrnDnQCK1u02Gb04v9EDgwUPiu4A0w6vuQv5lIp5WPpBKRCw==";
-    let signature = {
-        use base64::Engine;
-        base64::engine::general_purpose::STANDARD
-            .decode(signature)
-            .unwrap()
-    };
+    let signature = STANDARD.decode(signature).unwrap();
     assert!(key.verifies(&RustCrypto, base.as_bytes(), &signature));
     assert!(!key.verifies(
         &RustCrypto,
@@ -315,5 +312,59 @@ fn the_documented_signature() {
     let document = include_str!("../../../../../docs/authentication.md");
     for text in [base, lines] {
         assert!(document.contains(&text), "{text}");
+    }
+}
+
+/// A request that is signed with this value of `Client-Cert`.
+fn with_certificate(value: &str, is_covered: bool) -> Presented {
+    let api_key = ApiKey::from_seed(&[7; 32]);
+    let key_id = STANDARD.encode(api_key.public_key());
+    let mut components = vec![
+        ("@method", "POST"),
+        ("@authority", "kms.example.com"),
+        ("@path", message().path),
+    ];
+    components.extend(is_covered.then_some((CERTIFICATE, value)));
+    let names: Vec<_> = components
+        .iter()
+        .map(|it| format!("\"{}\"", it.0))
+        .collect();
+    let names = names.join(" ");
+    let params = format!(
+        "({names});created={NOW};nonce=\"n\";alg=\"ed25519\";keyid=\"{key_id}\";tag=\"sealedge\""
+    );
+    let signature = api_key.sign(base::base(components, &params).as_bytes());
+    let headers = [
+        (INPUT, format!("s={params}")),
+        (SIGNATURE, format!("s=:{}:", STANDARD.encode(signature))),
+        (CERTIFICATE, value.to_owned()),
+    ];
+    Presented {
+        headers: headers
+            .map(|(name, value)| (name.to_owned(), value.into_bytes()))
+            .into(),
+        ..Presented::default()
+    }
+}
+
+#[test]
+fn a_certificate_is_signed_and_that_of_the_key() {
+    let anothers = rcgen::generate_simple_self_signed(Vec::new()).unwrap();
+    let anothers = format!(":{}:", STANDARD.encode(anothers.cert.der()));
+    let verified =
+        |value: &str, is_covered| verified(&message(), &with_certificate(value, is_covered)).err();
+    assert_eq!(
+        verified(&anothers, true),
+        Some(SignatureError::OtherCertificate)
+    );
+    let not_covered = SignatureError::NotCovered(CERTIFICATE);
+    assert_eq!(verified(&anothers, false), Some(not_covered));
+    for value in [":AAAA:", "AAAA", "1"] {
+        let refused = verified(value, true).unwrap();
+        let malformed = SignatureError::Malformed(CERTIFICATE);
+        assert!(
+            refused == malformed || refused == SignatureError::OtherCertificate,
+            "{refused}"
+        );
     }
 }
