@@ -161,7 +161,7 @@ async fn a_right_that_is_missing_is_said_at_start() {
     let bao = OpenBao::start(&program).await;
     for (without, asked) in [
         (
-            r#"path "kv2/metadata/*" { capabilities = ["list", "delete"] }"#,
+            r#"path "kv2/metadata/*" { capabilities = ["list", "delete", "read", "patch"] }"#,
             "kv2/metadata",
         ),
         (
