@@ -75,9 +75,12 @@ fn first_secret(text: &str) -> Option<(&str, &'static str, &str)> {
         let (before, from) = text.split_at_checked(at)?;
         MARKS.iter().find_map(|Mark(begin, shown, belongs)| {
             let (head, body) = from.split_at_checked(begin.len())?;
+            // First, so that all of a long text is looked at once: a client may have chosen it.
+            if !head.eq_ignore_ascii_case(begin) {
+                return None;
+            }
             let length = body.bytes().take_while(|byte| belongs(*byte)).count();
-            let is_one = length > 0 && head.eq_ignore_ascii_case(begin);
-            is_one.then_some((before, *shown, body.get(length..)?))
+            (length > 0).then_some((before, *shown, body.get(length..)?))
         })
     })
 }

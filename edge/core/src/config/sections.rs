@@ -7,6 +7,7 @@ use super::keystore::keystore;
 use super::seal::seal;
 use super::walk::{At, Fields, Noted, listed, nearest};
 use super::{ApiSettings, CacheExpiry, Config, LogSettings, PolicySettings, Supported, Tls};
+use crate::conceal::begins_as_identity;
 use crate::identity::Identity;
 use crate::name::Name;
 
@@ -289,7 +290,7 @@ fn policies(
     for at in section.entries() {
         let fields = at.fields(&["allow", "deny", "identities"]);
         let Some(name) = Name::new(at.name()) else {
-            at.error(NOT_A_NAME);
+            at.error(not_a_name(at.name()));
             continue;
         };
         let role = Role::Policy(name.clone());
@@ -387,6 +388,14 @@ fn log<'w>(section: &'w At<'w>) -> LogSettings {
     }
 }
 
+fn not_a_name(text: &str) -> &'static str {
+    if begins_as_identity(text) {
+        "this is a node's identity, which is secret, and a name belongs here"
+    } else {
+        NOT_A_NAME
+    }
+}
+
 fn keys<'w>(section: &'w At<'w>) -> Vec<Name> {
     let mut lines = BTreeMap::new();
     let mut keys = Vec::new();
@@ -399,7 +408,7 @@ fn keys<'w>(section: &'w At<'w>) -> Vec<Name> {
             continue;
         };
         let Some(name) = Name::new(&text) else {
-            at.error(NOT_A_NAME);
+            at.error(not_a_name(&text));
             continue;
         };
         match lines.get(&name) {
