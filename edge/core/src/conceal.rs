@@ -75,7 +75,7 @@ fn first_secret(text: &str) -> Option<(&str, &'static str, &str)> {
         let (before, from) = text.split_at_checked(at)?;
         MARKS.iter().find_map(|Mark(begin, shown, belongs)| {
             let (head, body) = from.split_at_checked(begin.len())?;
-            // First, for a text of one long word would be gone through again from each of its bytes.
+            // First, so that all of a long text is looked at once: a client may have chosen it.
             if !head.eq_ignore_ascii_case(begin) {
                 return None;
             }

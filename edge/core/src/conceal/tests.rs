@@ -65,6 +65,16 @@ fn what_only_speaks_of_secrets_is_shown() {
     }
 }
 
+/// A text is looked at once: otherwise this would take minutes.
+#[test]
+fn long_texts_take_their_length() {
+    for text in ["a", "k", "s", "kes:v1:", "SEALEDGE-IDENTITY-", "kes:v1:a "] {
+        let long = text.repeat((1 << 18) / text.len());
+        assert_eq!(has_secret(&long), text.contains("v1:"), "{text}");
+        assert!(!has_secret(&conceal(&long)), "{text}");
+    }
+}
+
 fn of(secret: &str) -> Secrets {
     let mut secrets = Secrets::default();
     secrets.add(secret);

@@ -11,6 +11,7 @@ use super::walk::{At, Fields, Noted, listed, nearest};
 use super::{
     ApiSettings, CacheExpiry, Config, LogSettings, PolicySettings, Proxies, Supported, Tls,
 };
+use crate::conceal::begins_as_identity;
 use crate::identity::Identity;
 use crate::name::Name;
 
@@ -266,7 +267,7 @@ fn policies(
     for at in section.entries() {
         let fields = at.fields(&["allow", "deny", "identities"]);
         let Some(name) = Name::new(at.name()) else {
-            at.error(NOT_A_NAME);
+            at.error(not_a_name(at.name()));
             continue;
         };
         let role = Role::Policy(name.clone());
@@ -364,6 +365,14 @@ fn log<'w>(section: &'w At<'w>) -> LogSettings {
     }
 }
 
+fn not_a_name(text: &str) -> &'static str {
+    if begins_as_identity(text) {
+        "this is a node's identity, which is secret, and a name belongs here"
+    } else {
+        NOT_A_NAME
+    }
+}
+
 fn keys<'w>(section: &'w At<'w>) -> Vec<Name> {
     let mut lines = BTreeMap::new();
     let mut keys = Vec::new();
@@ -376,7 +385,7 @@ fn keys<'w>(section: &'w At<'w>) -> Vec<Name> {
             continue;
         };
         let Some(name) = Name::new(&text) else {
-            at.error(NOT_A_NAME);
+            at.error(not_a_name(&text));
             continue;
         };
         match lines.get(&name) {

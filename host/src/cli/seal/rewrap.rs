@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use clap::Args;
+use sealedge_core::conceal::begins_as_identity;
 use sealedge_core::config::{Config, Parsed, parse_for_host};
 use sealedge_core::name::{Name, is_pattern};
 use sealedge_core::platform::World as _;
@@ -311,7 +312,9 @@ impl Run {
 }
 
 fn pattern(text: &str) -> Result<String, String> {
-    if is_pattern(text) && !text.is_empty() {
+    if begins_as_identity(text) {
+        Err("no key has such a name: it is a node's identity, which is secret".to_owned())
+    } else if is_pattern(text) && !text.is_empty() {
         Ok(text.to_owned())
     } else {
         Err("a pattern is the name of a key, or the beginning of names and `*`".to_owned())
@@ -338,6 +341,16 @@ fn time(text: &str) -> Result<Time, String> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_pattern_is_of_names_that_there_can_be() {
+        for good in ["*", "a", "a-*"] {
+            assert!(pattern(good).is_ok(), "{good}");
+        }
+        for bad in ["", "a b", "SEALEDGE-IDENTITY-1Q", "sealedge-identity-1*"] {
+            assert!(pattern(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn times_that_have_been() {

@@ -163,3 +163,15 @@ fn no_path_in_vault_is_too_long_for_a_url() {
         assert_eq!(errors(&around(&place).replace('@', &longer), &ALL).len(), 1);
     }
 }
+
+#[test]
+fn no_name_is_an_identity() {
+    let identity = node();
+    for place in ["keys: [{name: @}]", "policy: {@: {}}"] {
+        let found = errors(&around(place).replace('@', identity.text()), &ALL);
+        let [error] = &found[..] else {
+            panic!("{found:?}")
+        };
+        assert!(error.contains("this is a node's identity"), "{error}");
+    }
+}
