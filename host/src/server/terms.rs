@@ -11,7 +11,7 @@ use rustls::server::danger::ClientCertVerifier;
 use tokio::sync::Notify;
 
 use super::tls::{self, ServerCertificate, TlsError};
-use crate::guest::types::{Presented, Request, Settings};
+use crate::guest::types::{Request, Settings};
 use crate::guest::{Instance, Machine, Trap};
 
 /// The terms on which clients are let in. They never change: others take their place.
@@ -55,24 +55,24 @@ impl Terms {
     }
 
     /// What of a request may prove who sends it, beside the connection.
-    fn presented(&self, head: &Parts) -> Option<Presented> {
-        let mut headers = Vec::new();
+    fn presented(&self, head: &Parts) -> Option<Vec<(String, Vec<u8>)>> {
+        let mut fields = Vec::new();
         for name in &self.credential_headers {
             for value in head.headers.get_all(name) {
-                headers.push((name.as_str().to_owned(), value.as_bytes().to_vec()));
+                fields.push((name.as_str().to_owned(), value.as_bytes().to_vec()));
             }
         }
-        if headers.is_empty() {
+        if fields.is_empty() {
             return None;
         }
         let host = || head.headers.get(HOST)?.to_str().ok();
         let authority = head.uri.authority().map(Authority::as_str).or_else(host);
-        Some(Presented {
-            authority: authority.unwrap_or_default().to_owned(),
-            query: head.uri.query().map(ToOwned::to_owned),
-            headers,
-            shown: self.shown.clone(),
-        })
+        let authority = authority.unwrap_or_default().as_bytes();
+        fields.push((":authority".to_owned(), authority.to_vec()));
+        let query = head.uri.query().map(|query| query.as_bytes().to_vec());
+        fields.extend(query.map(|query| (":query".to_owned(), query)));
+        fields.push((":shown".to_owned(), self.shown.clone()));
+        Some(fields)
     }
 }
 
