@@ -1,6 +1,6 @@
 //! The service: from a request to its answer.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -78,6 +78,9 @@ pub struct Service<P> {
     /// Whose certificates are those of the clients behind them.
     proxies: Proxies,
     auth: Auth,
+    /// The certificate (DER) that was shown last, and an authority that it is for: to see that takes longer
+    /// than all else that is done with most requests.
+    shown: RefCell<Option<(Vec<u8>, String)>>,
     keys: Vec<Name>,
     /// Whether the key store was away when it was last asked for a key, and whether a call asks now.
     is_away: Cell<bool>,
@@ -136,6 +139,7 @@ impl<P: Platform> Service<P> {
             admin: config.admin,
             proxies: config.tls.proxies,
             auth: config.auth,
+            shown: RefCell::default(),
             keys: config.keys,
             is_away: Cell::new(false),
             is_tried: Cell::new(false),

@@ -241,7 +241,7 @@ impl<P: Platform> Service<P> {
             return Err(Error::MethodOff(Method::Signature));
         }
         let is_ours = match self.auth.authorities.as_slice() {
-            [] => signature::is_shown(presented.shown.as_deref(), message.authority),
+            [] => self.is_shown(presented.shown.as_deref(), message.authority),
             ours => ours.iter().any(|ours| ours == message.authority),
         };
         if !is_ours {
@@ -257,6 +257,22 @@ impl<P: Platform> Service<P> {
             expires: None,
             signed: Some(Box::new(signed)),
         })
+    }
+
+    /// Whether the certificate that the server has shown is for this authority.
+    fn is_shown(&self, certificate: Option<&[u8]>, authority: &str) -> bool {
+        let is_known = self.shown.borrow().as_ref().is_some_and(|(shown, known)| {
+            known == authority && certificate == Some(shown.as_slice())
+        });
+        if is_known {
+            return true;
+        }
+        let is_shown = signature::is_shown(certificate, authority);
+        if is_shown {
+            let certificate = certificate.unwrap_or_default().to_vec();
+            *self.shown.borrow_mut() = Some((certificate, authority.to_owned()));
+        }
+        is_shown
     }
 
     fn is_certified(&self, certificates: &[Vec<u8>]) -> bool {
