@@ -85,6 +85,8 @@ mod streams;
 mod timeouts;
 #[path = "suite/transport.rs"]
 mod transport;
+#[path = "suite/troubles.rs"]
+mod troubles;
 #[path = "suite/unread.rs"]
 mod unread;
 #[path = "suite/unseal.rs"]

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::replaces;
 use super::sealing::{identity, section};
+use super::troubles;
 
 /// How many keys are listed: three pages of the protocol.
 const MANY: usize = 3000;
@@ -42,6 +43,12 @@ async fn memory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn files() {
     conforms("fs: {path: '{folder}/keys'}", Promise::All).await;
+    let home = tempfile::tempdir().unwrap();
+    let (keys, gone) = (home.path().join("keys"), home.path().join("gone"));
+    let config = for_admin(&format!("fs: {{path: '{}'}}", keys.display()));
+    let away = async || std::fs::rename(&keys, &gone).unwrap();
+    let back = async || std::fs::rename(&gone, &keys).unwrap();
+    troubles::away(&config, away, back).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,8 +127,10 @@ pub async fn keystore(bao: &OpenBao, settings: &str) -> String {
 
 async fn in_openbao(settings: &str, promise: Promise) {
     let Some(program) = program() else { return };
-    let bao = OpenBao::start(&program).await;
-    conforms(&keystore(&bao, settings).await, promise).await;
+    let mut bao = OpenBao::start(&program).await;
+    let keystore = keystore(&bao, settings).await;
+    conforms(&keystore, promise).await;
+    has_troubles(&mut bao, &for_admin(&keystore)).await;
 }
 
 /// That OpenBao as it was left.
@@ -129,6 +138,16 @@ async fn in_openbao_sealed(settings: &str, promise: Promise) -> Option<OpenBao> 
     let bao = OpenBao::start(&program()?).await;
     conforms_sealed(&keystore(&bao, settings).await, promise).await;
     Some(bao)
+}
+
+async fn has_troubles(bao: &mut OpenBao, config: &str) {
+    let cell = tokio::sync::Mutex::new(bao);
+    let away = async || cell.lock().await.kill();
+    let back = async || cell.lock().await.restart().await;
+    troubles::away(config, away, back).await;
+    let bao = cell.into_inner();
+    troubles::slow(config, bao).await;
+    troubles::unauthorised(config, bao).await;
 }
 
 /// What every store does.
