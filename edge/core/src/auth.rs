@@ -1,5 +1,6 @@
 //! How a request proves who sends it, beside the certificates of its connection.
 
+pub mod authority;
 pub mod digest;
 pub mod forwarded;
 pub mod nonces;

@@ -93,9 +93,7 @@ impl Credential {
             Self::Files { key, certificate } => from_files(key, certificate),
         }
     }
-}
 
-impl Credential {
     /// What signs requests, if this can: `certificate` is what was loaded of it.
     pub fn into_signer(self, certificate: &ClientCertificate) -> Option<Signer> {
         match self {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use sealedge_core::auth::signature;
+use sealedge_core::auth::authority;
 use ureq::http::Uri;
 
 /// The variables that name the servers; the first one set wins.
@@ -55,7 +55,7 @@ impl Endpoint {
 
     /// Its host and port, as requests for it are signed.
     pub fn authority(&self) -> Option<String> {
-        signature::authority(self.parts().1)
+        authority::normal(self.parts().1)
     }
 
     fn parts(&self) -> (&str, &str) {

@@ -89,49 +89,39 @@ async fn until<T>(task: &tokio::task::JoinHandle<T>) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_replace_hits_no_other_key_wherever_it_is_held_up() {
-    let node = identity();
-    let Some(stage) = Stage::new(&node).await else {
+/// Creates keys, has `left` do something to each, and runs the command for it: held up before its first
+/// request, its second, and so on until it sends no more.
+async fn held_up_everywhere(more: &[&str], left: impl AsyncFn(&Stage, &str)) {
+    let Some(stage) = Stage::new(&identity()).await else {
         return;
     };
-    let mut at = 0;
-    loop {
+    for at in 0.. {
         let name = format!("k-{at}");
         created(&stage.server, &[&name]).await;
-        if stage
-            .renewed(&name, at, &[&name, "--before", "now"])
-            .await
-            .is_none()
-        {
-            break;
+        left(&stage, &name).await;
+        let arguments = [&[name.as_str()], more].concat();
+        if stage.renewed(&name, at, &arguments).await.is_none() {
+            assert!(at > 6, "{at} requests");
+            return;
         }
-        at += 1;
     }
-    assert!(at > 6, "{at} requests");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replace_hits_no_other_key_wherever_it_is_held_up() {
+    held_up_everywhere(&["--before", "now"], async |_, _| {}).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn so_does_no_command_that_finishes_what_another_one_has_left() {
-    let node = identity();
-    let Some(stage) = Stage::new(&node).await else {
-        return;
-    };
-    let mut at = 0;
-    loop {
-        let name = format!("k-{at}");
-        created(&stage.server, &[&name]).await;
-        let sealed = version(&stage.bao, &name, 1).await.unwrap();
+    held_up_everywhere(&[], async |stage, name| {
+        let sealed = version(&stage.bao, name, 1).await.unwrap();
         for text in ["not sealed", &sealed] {
-            let body = json!({"data": {&name: text}});
+            let body = json!({"data": {name: text}});
             stage.bao.put(&format!("kv2/data/{name}"), &body).await;
         }
-        if stage.renewed(&name, at, &[&name]).await.is_none() {
-            break;
-        }
-        at += 1;
-    }
-    assert!(at > 6, "{at} requests");
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

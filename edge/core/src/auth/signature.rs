@@ -16,11 +16,8 @@ pub use sign::{Sign, Signer};
 use std::borrow::Cow;
 use std::time::Duration;
 
-use http::uri::Authority;
-use rustls_pki_types::{CertificateDer, ServerName};
 use sfv::{BareItem, Dictionary, InnerList, ListEntry, ListSerializer, Parser};
 use sha2::{Digest, Sha256};
-use webpki::EndEntityCert;
 
 use super::digest::{self, ContentDigest};
 use super::nonces::Nonce;
@@ -70,36 +67,6 @@ pub fn is_presented(presented: &Presented) -> bool {
     [INPUT, SIGNATURE]
         .into_iter()
         .any(|name| presented.lines(name).next().is_some())
-}
-
-/// An authority as it is signed (RFC 9421, 2.2.3): in lower case, and without the default port of HTTPS;
-/// `None` if it is no `host` or `host:port`.
-pub fn authority(text: &str) -> Option<String> {
-    let parsed: Authority = text.parse().ok()?;
-    let is_plain = !text.contains('@') && !parsed.host().is_empty();
-    let host = parsed.host().to_ascii_lowercase();
-    let authority = match parsed.port() {
-        Some(port) if port.as_u16() != 443 => format!("{host}:{}", port.as_u16()),
-        _ => host,
-    };
-    is_plain.then_some(authority)
-}
-
-/// Whether a certificate (DER) is for the host of this authority.
-pub fn is_shown(certificate: Option<&[u8]>, authority: &str) -> bool {
-    let Some((certificate, authority)) = certificate.zip(authority.parse::<Authority>().ok())
-    else {
-        return false;
-    };
-    let certificate = CertificateDer::from(certificate);
-    let host = authority.host().trim_matches(['[', ']']);
-    let (Ok(certificate), Ok(name)) = (
-        EndEntityCert::try_from(&certificate),
-        ServerName::try_from(host),
-    ) else {
-        return false;
-    };
-    certificate.verify_is_valid_for_subject_name(&name).is_ok()
 }
 
 /// Verifies a request's signature at the time `now`, by a clock from which the client's may differ by

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Supported;
 use super::walk::{At, Fields};
-use crate::auth::signature::authority;
+use crate::auth::authority;
 
 /// How clients may prove who they are, beside their certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +75,7 @@ fn authorities(fields: &Fields<'_>) -> Vec<String> {
     let mut authorities = Vec::new();
     for at in list.items() {
         let Ok(Some(text)) = at.text() else { continue };
-        match authority(&text) {
+        match authority::normal(&text) {
             Some(authority) => authorities.push(authority),
             None => at.error("write a host, or a host and a port, such as `kms.example.com`"),
         }

@@ -8,7 +8,7 @@ use super::{Incoming, Service};
 use crate::api_key::ApiKey;
 use crate::auth::forwarded::Form;
 use crate::auth::signature::{self, Message, SignatureError, Signed};
-use crate::auth::{Method, Presented};
+use crate::auth::{Method, Presented, authority, digest};
 use crate::certificate::{self, ForwardedError, Principal};
 use crate::client::Client;
 use crate::config::Proxies;
@@ -19,6 +19,9 @@ use crate::time::Time;
 
 /// The header of bearer keys.
 const AUTHORIZATION: &str = "authorization";
+
+/// A body that is not signed.
+const NOT_COVERED: Error = Error::Signature(SignatureError::NotCovered(digest::HEADER));
 
 /// Who asks.
 pub(crate) struct Caller {
@@ -36,7 +39,7 @@ impl Caller {
         self.signed.as_ref().map_or(Ok(()), |it| matches(it, body))
     }
 
-    fn certified(identity: Identity, method: Method, expires: Option<Time>) -> Self {
+    fn unsigned(identity: Identity, method: Method, expires: Option<Time>) -> Self {
         Self {
             identity,
             method,
@@ -49,9 +52,7 @@ impl Caller {
 fn matches(signed: &Signed, body: &[u8]) -> Result<(), Error> {
     match &signed.digest {
         None if body.is_empty() => Ok(()),
-        None => Err(Error::Signature(SignatureError::NotCovered(
-            "content-digest",
-        ))),
+        None => Err(NOT_COVERED),
         Some(digest) if digest.is_of(body) => Ok(()),
         Some(_) => Err(Error::Signature(SignatureError::Body)),
     }
@@ -65,7 +66,7 @@ impl<P: Platform> Service<P> {
             signature::SIGNATURE,
             signature::CERTIFICATE,
             signature::CHAIN,
-            crate::auth::digest::HEADER,
+            digest::HEADER,
             AUTHORIZATION,
         ];
         let proxies = [&self.proxies.header, &self.proxies.secret_header];
@@ -119,7 +120,7 @@ impl<P: Platform> Service<P> {
             Principal::Client { expires, .. } if self.verifies_clients && expires <= now => {
                 Err(Error::ExpiredCertificate)
             }
-            Principal::Client { identity, expires } => Ok(Caller::certified(
+            Principal::Client { identity, expires } => Ok(Caller::unsigned(
                 identity,
                 Method::Mtls,
                 self.verifies_clients.then_some(expires),
@@ -198,11 +199,7 @@ impl<P: Platform> Service<P> {
         if self.verifies_clients && !self.is_certified(&chain) {
             return Err(Error::UntrustedCertificate);
         }
-        Ok(Caller::certified(
-            identity,
-            Method::Forwarded,
-            Some(expires),
-        ))
+        Ok(Caller::unsigned(identity, Method::Forwarded, Some(expires)))
     }
 
     /// The client that has signed the request.
@@ -215,7 +212,7 @@ impl<P: Platform> Service<P> {
         if !signature::is_presented(presented) {
             return None;
         }
-        let authority = signature::authority(&presented.authority);
+        let authority = authority::normal(&presented.authority);
         let message = Message {
             method,
             authority: authority.as_deref().unwrap_or_default(),
@@ -267,12 +264,11 @@ impl<P: Platform> Service<P> {
         if is_known {
             return true;
         }
-        let is_shown = signature::is_shown(certificate, authority);
-        if is_shown {
-            let certificate = certificate.unwrap_or_default().to_vec();
-            *self.shown.borrow_mut() = Some((certificate, authority.to_owned()));
-        }
-        is_shown
+        let Some(shown) = certificate.filter(|it| authority::is_named_by(authority, it)) else {
+            return false;
+        };
+        *self.shown.borrow_mut() = Some((shown.to_vec(), authority.to_owned()));
+        true
     }
 
     fn is_certified(&self, certificates: &[Vec<u8>]) -> bool {
@@ -296,7 +292,7 @@ impl<P: Platform> Service<P> {
         } else {
             let key = token.trim_matches(' ').parse::<ApiKey>();
             key.map_err(Error::BearerKey)
-                .map(|key| Caller::certified(key.identity(), Method::Bearer, None))
+                .map(|key| Caller::unsigned(key.identity(), Method::Bearer, None))
         })
     }
 
@@ -306,9 +302,7 @@ impl<P: Platform> Service<P> {
             Incoming::Whole(body) => matches(signed, body)?,
             // The rest when it is there.
             Incoming::Later(_) if signed.digest.is_none() => {
-                return Err(Error::Signature(SignatureError::NotCovered(
-                    "content-digest",
-                )));
+                return Err(NOT_COVERED);
             }
             Incoming::Later(_) => {}
         }
