@@ -39,7 +39,7 @@ struct Record {
     allocations: f64,
 }
 
-const RECORDS: [Record; 2] = [
+const RECORDS: [Record; 4] = [
     Record {
         name: "sealedge",
         instructions: 31_950.0,
@@ -49,6 +49,16 @@ const RECORDS: [Record; 2] = [
         name: "native",
         instructions: 17_700.0,
         allocations: 7.1,
+    },
+    Record {
+        name: "sealedge, signed",
+        instructions: 1.0,
+        allocations: 1.0,
+    },
+    Record {
+        name: "native, signed",
+        instructions: 1.0,
+        allocations: 1.0,
     },
 ];
 
@@ -143,11 +153,14 @@ fn option(name: &str, value: &Path) -> String {
 
 fn run(name: &str, calls: usize) {
     let machine = Arc::new(Machine::new().unwrap());
-    let make = match name {
-        "native" => native::factory(machine),
-        _ => load(GUEST, machine).unwrap(),
+    let make = match name.starts_with("native") {
+        true => native::factory(machine),
+        false => load(GUEST, machine).unwrap(),
     };
-    let mut service = Prepared::new(&make, &Scene::SMALL);
+    let mut service = match name.ends_with("signed") {
+        true => Prepared::signed(&make, WARM_UP + calls),
+        false => Prepared::new(&make, &Scene::SMALL),
+    };
     service.calls(WARM_UP);
     counted(&mut service, calls);
 }

@@ -3,7 +3,6 @@
 //! An instance is used by one thread at a time, for microseconds. What a call waits for is done
 //! outside ([`crate::operation`]), and its outcome is handed in by whatever thread it ends on.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -15,8 +14,10 @@ use zeroize::Zeroize;
 use crate::admission::Admitted;
 use crate::guest::types::{self, Finished, KeptKey, Outcome, Request, Settings, StoreOperation};
 use crate::guest::{Instance, Machine, Trap};
-use crate::operation::{Operations, PendingBody, UnderWay};
+use crate::operation::{Operations, PendingBody};
+use slot::{Ended, Held, Slot, locked, requests};
 
+mod slot;
 #[cfg(test)]
 mod tests;
 
@@ -33,52 +34,6 @@ pub struct Pool {
     next_call: AtomicU64,
     totals: Mutex<Vec<u64>>,
 }
-
-/// The place of one instance. One that dies is replaced by a fresh one.
-#[derive(Default)]
-struct Slot {
-    instance: Option<Box<dyn Instance>>,
-    /// Counts the instances that were here, so that outcomes for a dead one are recognised.
-    incarnation: u64,
-    calls: HashMap<u64, Parked>,
-    bodies: HashMap<u64, PendingBody>,
-    /// Operations that are given up when nobody waits for them any more.
-    under_way: HashMap<u64, UnderWay>,
-}
-
-impl Slot {
-    /// Waits for the end of a call, which the instance has not answered at once.
-    fn park(&mut self, call: u64, of: Option<Held>) -> oneshot::Receiver<Ended> {
-        let (end, ended) = oneshot::channel();
-        self.calls.insert(call, Parked { end, of });
-        ended
-    }
-
-    /// Ends a call that is parked.
-    fn end(&mut self, call: u64, finished: Finished) {
-        self.bodies.remove(&call);
-        if let Some(Parked { end, of }) = self.calls.remove(&call) {
-            // A client that is gone does not wait any more.
-            let _ = end.send((finished, of.map(|held| held.admitted)));
-        }
-    }
-}
-
-/// A call that waits in an instance.
-struct Parked {
-    end: oneshot::Sender<Ended>,
-    /// Its request; none if the host itself has called.
-    of: Option<Held>,
-}
-
-/// A request that an instance holds, even if its client is gone.
-struct Held {
-    request: Request,
-    admitted: Admitted,
-}
-
-/// The end of a call, and what let its request in.
-type Ended = (Finished, Option<Admitted>);
 
 /// Where an operation's outcome goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -526,14 +481,4 @@ impl Pool {
         let _ = instance.configure(&document)?;
         Ok(instance)
     }
-}
-
-/// The requests of these calls.
-fn requests(calls: &HashMap<u64, Parked>) -> Vec<&Request> {
-    let held = calls.values().filter_map(|call| call.of.as_ref());
-    held.map(|held| &held.request).collect()
-}
-
-fn locked(slot: &Mutex<Slot>) -> MutexGuard<'_, Slot> {
-    slot.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,6 +2,7 @@
 
 pub mod authority;
 pub mod digest;
+mod fields;
 pub mod forwarded;
 pub mod nonces;
 pub mod public_key;

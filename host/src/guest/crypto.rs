@@ -2,11 +2,11 @@
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::hmac::{self, HMAC_SHA256};
-use ring::signature::{ECDSA_P256_SHA256_FIXED, ED25519, UnparsedPublicKey};
-use sealedge_core::crypto::{Crypto, NotAuthentic, NotSealed};
+use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+use sealedge_core::crypto::{Crypto, NotAuthentic, NotSealed, RustCrypto};
 use zeroize::Zeroize;
 
-/// The primitives by ring.
+/// The primitives by ring, but for one.
 #[derive(Clone, Copy)]
 pub struct RingCrypto;
 
@@ -64,8 +64,8 @@ impl Crypto for RingCrypto {
     }
 
     fn ed25519_verifies(&self, key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
-        let key = UnparsedPublicKey::new(&ED25519, key);
-        key.verify(message, signature).is_ok()
+        // Measured: ring takes a third more than dalek's vectors (AVX2, where there is that).
+        RustCrypto.ed25519_verifies(key, message, signature)
     }
 
     fn p256_verifies(&self, key: &[u8; 65], message: &[u8], signature: &[u8; 64]) -> bool {

@@ -1,7 +1,8 @@
 //! The digest of a body in the header `Content-Digest` (RFC 9530).
 
-use sfv::{BareItem, Dictionary, ListEntry, Parser};
 use sha2::{Digest, Sha256, Sha512};
+
+use super::fields::byte_sequences;
 
 /// The header.
 pub const HEADER: &str = "content-digest";
@@ -17,10 +18,10 @@ impl ContentDigest {
     /// Reads the header's value. Digests by other algorithms are ignored (RFC 9530, 2); `None` if none is
     /// left, or one of ours is no digest.
     pub fn parse(value: &str) -> Option<Self> {
-        let digests: Dictionary = Parser::new(value).parse().ok()?;
+        let [sha256, sha512] = byte_sequences(value, ["sha-256", "sha-512"])?;
         let digest = Self {
-            sha256: bytes(&digests, "sha-256")?,
-            sha512: bytes(&digests, "sha-512")?,
+            sha256: whole(sha256)?,
+            sha512: whole(sha512)?,
         };
         (digest.sha256.is_some() || digest.sha512.is_some()).then_some(digest)
     }
@@ -35,16 +36,9 @@ impl ContentDigest {
     }
 }
 
-/// A member's bytes, if it is there; `None` if it is there and is something else.
-fn bytes<const N: usize>(digests: &Dictionary, name: &str) -> Option<Option<[u8; N]>> {
-    match digests.get(name) {
-        None => Some(None),
-        Some(ListEntry::Item(item)) => match &item.bare_item {
-            BareItem::ByteSequence(bytes) => Some(Some(bytes.as_slice().try_into().ok()?)),
-            _ => None,
-        },
-        Some(ListEntry::InnerList(_)) => None,
-    }
+/// A digest, if it is there; `None` if it has another length.
+fn whole<const N: usize>(digest: Option<Vec<u8>>) -> Option<Option<[u8; N]>> {
+    digest.map_or(Some(None), |bytes| Some(Some(bytes.try_into().ok()?)))
 }
 
 /// The header's value for a body, by SHA-256.

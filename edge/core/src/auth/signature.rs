@@ -5,6 +5,7 @@
 
 mod base;
 mod error;
+mod input;
 mod sign;
 #[cfg(test)]
 mod tests;
@@ -16,10 +17,11 @@ pub use sign::{Sign, Signer};
 use std::borrow::Cow;
 use std::time::Duration;
 
-use sfv::{BareItem, Dictionary, InnerList, ListEntry, ListSerializer, Parser};
+use sfv::BareItemFromInput;
 use sha2::{Digest, Sha256};
 
 use super::digest::{self, ContentDigest};
+use super::fields::byte_sequences;
 use super::nonces::Nonce;
 use super::public_key::PublicKey;
 use super::{Presented, forwarded};
@@ -27,6 +29,7 @@ use crate::certificate;
 use crate::crypto::Crypto;
 use crate::identity::Identity;
 use crate::time::Time;
+use input::Input;
 
 /// The header with what is signed.
 pub const INPUT: &str = "signature-input";
@@ -87,8 +90,8 @@ pub fn verify(
             .only(name)?
             .ok_or(SignatureError::HalfSigned(name))
     };
-    let (label, input) = ours(required(INPUT)?)?;
-    let signature = bytes_of(required(SIGNATURE)?, &label)?;
+    let input = Input::ours(required(INPUT)?)?;
+    let signature = bytes_of(required(SIGNATURE)?, input.label)?;
     let parameters = Parameters::of(&input)?;
     let until = parameters.until(window, now)?;
     let covered = Covered::of(&input)?;
@@ -97,7 +100,7 @@ pub fn verify(
         return Err(SignatureError::Algorithm(key.algorithm()));
     }
     let values = covered.values(message, presented)?;
-    let base = base::base(values, &serialized(input.clone()));
+    let base = base::base(values, |base| input.write_to(base));
     if !key.verifies(crypto, base.as_bytes(), &signature) {
         return Err(SignatureError::NotAuthentic);
     }
@@ -110,44 +113,10 @@ pub fn verify(
     })
 }
 
-/// The signature that is meant for this service: its name, and what it covers.
-fn ours(value: &str) -> Result<(String, InnerList), SignatureError> {
-    let malformed = SignatureError::Malformed(INPUT);
-    let inputs: Dictionary = Parser::new(value).parse().map_err(|_| malformed.clone())?;
-    let mut ours = None;
-    for (label, entry) in inputs {
-        let ListEntry::InnerList(input) = entry else {
-            return Err(malformed);
-        };
-        if text(&input, "tag") != Some(TAG) {
-            continue;
-        }
-        if ours.replace((label.into(), input)).is_some() {
-            return Err(SignatureError::Several);
-        }
-    }
-    ours.ok_or(SignatureError::NoTag)
-}
-
 /// The bytes of the signature with this name.
 fn bytes_of(value: &str, label: &str) -> Result<Vec<u8>, SignatureError> {
-    let malformed = SignatureError::Malformed(SIGNATURE);
-    let mut signatures: Dictionary = Parser::new(value).parse().map_err(|_| malformed.clone())?;
-    match signatures.swap_remove(label) {
-        None => Err(SignatureError::NoSignature),
-        Some(ListEntry::Item(item)) => match item.bare_item {
-            BareItem::ByteSequence(bytes) => Ok(bytes),
-            _ => Err(malformed),
-        },
-        Some(ListEntry::InnerList(_)) => Err(malformed),
-    }
-}
-
-/// The inner list as it is signed: as RFC 9651 (4.1.1.1) writes it, however it came.
-fn serialized(input: InnerList) -> String {
-    let mut list = ListSerializer::new();
-    list.members([&ListEntry::InnerList(input)]);
-    list.finish().unwrap_or_default()
+    let [signature] = byte_sequences(value, [label]).ok_or(SignatureError::Malformed(SIGNATURE))?;
+    signature.ok_or(SignatureError::NoSignature)
 }
 
 fn nonce(text: &str) -> Nonce {
@@ -156,13 +125,6 @@ fn nonce(text: &str) -> Nonce {
         *to = from;
     }
     nonce
-}
-
-fn text<'a>(input: &'a InnerList, name: &str) -> Option<&'a str> {
-    match input.params.get(name)? {
-        BareItem::String(text) => Some(text.as_str()),
-        _ => None,
-    }
 }
 
 /// The parameters of a signature (RFC 9421, 2.3).
@@ -176,14 +138,14 @@ struct Parameters<'a> {
 }
 
 impl<'a> Parameters<'a> {
-    fn of(input: &'a InnerList) -> Result<Self, SignatureError> {
+    fn of(input: &'a Input<'_>) -> Result<Self, SignatureError> {
         let missing = SignatureError::Parameter;
-        let seconds = |name| match input.params.get(name) {
-            Some(BareItem::Integer(seconds)) => Ok(Some(i64::from(*seconds))),
+        let seconds = |name| match input.parameter(name) {
+            Some(BareItemFromInput::Integer(seconds)) => Ok(Some(i64::from(*seconds))),
             Some(_) => Err(missing(name)),
             None => Ok(None),
         };
-        let string = |name| text(input, name).ok_or(missing(name));
+        let string = |name| input.text(name).ok_or(missing(name));
         let nonce = string("nonce")?;
         if nonce.is_empty() || nonce.len() > LONGEST_NONCE {
             return Err(SignatureError::Nonce);
@@ -220,18 +182,8 @@ impl<'a> Parameters<'a> {
 struct Covered<'a>(Vec<&'a str>);
 
 impl<'a> Covered<'a> {
-    fn of(input: &'a InnerList) -> Result<Self, SignatureError> {
-        let mut names = Vec::with_capacity(input.items.len());
-        for item in &input.items {
-            let BareItem::String(name) = &item.bare_item else {
-                return Err(SignatureError::Malformed(INPUT));
-            };
-            if !item.params.is_empty() || names.contains(&name.as_str()) {
-                return Err(SignatureError::Component);
-            }
-            names.push(name.as_str());
-        }
-        Ok(Self(names))
+    fn of(input: &'a Input<'_>) -> Result<Self, SignatureError> {
+        input.components().map(Self)
     }
 
     fn has(&self, name: &str) -> bool {

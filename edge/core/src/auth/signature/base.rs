@@ -1,7 +1,5 @@
 //! What is signed of a request: the signature base (RFC 9421, 2.5).
 
-use std::fmt::{Display, Write};
-
 /// A request as its signature sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
@@ -16,16 +14,18 @@ pub struct Message<'a> {
 }
 
 /// The signature base: a line for each component (its name and value, which has no line's end), and
-/// `@signature-params`, which is the inner list of the header `Signature-Input`.
-pub fn base<'a, V: Display>(
-    components: impl IntoIterator<Item = (&'a str, V)>,
-    params: &str,
+/// `@signature-params`, which is the inner list of the header `Signature-Input` as `write_params` appends it.
+pub fn base<'a>(
+    components: impl IntoIterator<Item = (&'a str, impl AsRef<str>)>,
+    write_params: impl FnOnce(&mut String),
 ) -> String {
-    let mut base = String::with_capacity(512 + params.len());
+    let mut base = String::with_capacity(1024);
     for (name, value) in components {
-        // Writing to a string can't fail.
-        let _ = writeln!(base, "\"{name}\": {value}");
+        for part in ["\"", name, "\": ", value.as_ref(), "\n"] {
+            base.push_str(part);
+        }
     }
-    let _ = write!(base, "\"@signature-params\": {params}");
+    base.push_str("\"@signature-params\": ");
+    write_params(&mut base);
     base
 }

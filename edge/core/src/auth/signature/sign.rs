@@ -86,7 +86,7 @@ impl Signer {
         let certificates = self.certificates.iter();
         components.extend(certificates.map(|(name, value)| (*name, value.as_str())));
         let params = self.params(components.iter().map(|(name, _)| *name), nonce, now);
-        let base = base(components, &params);
+        let base = base(components, |base| base.push_str(&params));
         let signature = STANDARD.encode((self.sign)(base.as_bytes()));
         let mut headers = vec![
             (INPUT, format!("{TAG}={params}")),
