@@ -88,6 +88,7 @@ macro_rules! translations {
                     Keystore::Vault(settings) => types::Store::Remote(settings.to_string()),
                 },
                 values: config.values(),
+                clients: config.clients(),
                 outside: outside(config),
                 credential_headers: Vec::new(),
                 audit_log: config.log.audit,

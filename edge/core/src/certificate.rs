@@ -119,6 +119,8 @@ pub enum ForwardedError {
     NotYetValid,
     /// It is not valid any more.
     Expired,
+    /// No trusted authority has issued it.
+    Untrusted,
 }
 
 /// The client whose certificate (DER) a TLS proxy forwards.

@@ -7,10 +7,10 @@
 use std::fmt;
 
 use crate::api_key::NotAnApiKey;
-use crate::auth::Method;
 use crate::auth::forwarded::Form;
 use crate::auth::nonces::Replay;
 use crate::auth::signature::SignatureError;
+use crate::auth::{BadHeader, Method};
 use crate::certificate::ForwardedError;
 use crate::conceal::conceal;
 use crate::identity::Identity;
@@ -47,7 +47,7 @@ pub enum Error {
     /// The client's certificate was trusted when its connection began, and is not any more.
     UntrustedCertificate,
     /// The header with a forwarded certificate came from a client that is no listed proxy.
-    NotAProxy,
+    NotAProxy(NotAProxy),
     /// The forwarded certificate does not identify a client.
     Forwarded(ForwardedError),
     /// The request's signature proves nothing.
@@ -56,8 +56,10 @@ pub enum Error {
     Replay(Replay),
     /// Clients may not prove in this way who they are.
     MethodOff(Method),
-    /// More than one thing says who sends the request.
-    SeveralCredentials,
+    /// More than one thing says who sends the request: these two, at least.
+    SeveralCredentials(Method, Method),
+    /// A header that may prove who sends the request can't be read.
+    Header(BadHeader),
     /// A client has shown no certificate of a trusted authority, and must.
     NotCertified,
     /// What is sent as a bearer key is none.
@@ -120,6 +122,36 @@ pub enum Error {
     },
 }
 
+/// Why a client is no listed TLS proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotAProxy {
+    /// Neither its identity is listed nor its address, which is this one.
+    NotListed(String),
+    /// Its address is, and the header with the secret is missing, which is this one.
+    NoSecret(String),
+    /// What is in it is not the secret.
+    WrongSecret(String),
+}
+
+impl fmt::Display for NotAProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotListed(ip) => write!(
+                f,
+                "remove the header, or add the proxy to tls.proxy, by its identity or its address, {ip}"
+            ),
+            Self::NoSecret(header) => write!(
+                f,
+                "its address is listed, and the secret is missing: send it in '{header}'"
+            ),
+            Self::WrongSecret(header) => write!(
+                f,
+                "its address is listed, and what it sends in '{header}' is not tls.proxy.secret"
+            ),
+        }
+    }
+}
+
 /// What a name names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the words say it")]
@@ -151,12 +183,13 @@ impl Error {
             | Self::UnreadableCertificate
             | Self::ExpiredCertificate
             | Self::UntrustedCertificate
-            | Self::NotAProxy
+            | Self::NotAProxy(_)
             | Self::Forwarded(_)
             | Self::Signature(_)
             | Self::Replay(Replay::Seen)
             | Self::MethodOff(_)
-            | Self::SeveralCredentials
+            | Self::SeveralCredentials(..)
+            | Self::Header(_)
             | Self::NotCertified
             | Self::BearerKey(_)
             | Self::InvalidName(..)
@@ -239,9 +272,9 @@ impl fmt::Display for Error {
             Self::UntrustedCertificate => {
                 f.write_str("tls: the client certificate is not trusted any more")
             }
-            Self::NotAProxy => f.write_str(
-                "tls: only a listed TLS proxy may forward a client certificate: \
-                 remove the header or add the proxy to tls.proxy.identities",
+            Self::NotAProxy(why) => write!(
+                f,
+                "tls: only a listed TLS proxy may forward a client certificate: {why}"
             ),
             Self::Forwarded(why) => write!(f, "tls: the forwarded client certificate {why}"),
             Self::Signature(why) => write!(f, "signature: {why}"),
@@ -250,12 +283,20 @@ impl fmt::Display for Error {
                 f,
                 "{method} is not taken here: use another credential, or turn it on in the section `auth`"
             ),
-            Self::SeveralCredentials => f.write_str(
-                "more than one credential: send one of a client certificate, a signature and a bearer key",
-            ),
+            Self::SeveralCredentials(one, other) => {
+                write!(f, "more than one credential, {one} and {other}: send one")?;
+                match one {
+                    // Then the client can do nothing about it.
+                    Method::Mtls => f.write_str(
+                        " (the certificate of a TLS proxy is none, if tls.proxy.identities lists it)",
+                    ),
+                    _ => Ok(()),
+                }
+            }
+            Self::Header(why) => why.fmt(f),
             Self::NotCertified => f.write_str(
-                "a client certificate of a trusted authority is required: in the TLS handshake, or in \
-                 'client-cert' and covered by the signature",
+                "a client certificate of a trusted authority is required: in the TLS handshake, or else in the \
+                 header 'client-cert' of a signed request; bearer keys and keys alone are not enough",
             ),
             Self::BearerKey(why) => why.fmt(f),
             Self::NotAllowed => f.write_str("not authorized: insufficient permissions"),
@@ -334,6 +375,7 @@ impl fmt::Display for ForwardedError {
             Self::Authority => "is that of a certificate authority",
             Self::NotYetValid => "is not valid yet",
             Self::Expired => "has expired",
+            Self::Untrusted => "is not of a trusted authority",
         })
     }
 }

@@ -124,6 +124,7 @@ fn settings() -> Settings {
         },
         store: Store::Memory,
         values: String::new(),
+        clients: String::new(),
         outside: types::Outside {
             destinations: Vec::new(),
             files: Vec::new(),

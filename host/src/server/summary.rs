@@ -11,17 +11,8 @@ use crate::pool::Pool;
 
 /// The server in a few lines. `keys` says where they are, and `node` is its fingerprint, if it has one.
 pub fn of(settings: &Settings, keys: &str, node: Option<&str>, address: SocketAddr) -> String {
-    let clients = match (
-        settings.tls.verify_clients,
-        settings.tls.certificate_optional,
-    ) {
-        (false, false) => "any certificate",
-        (false, true) => "any certificate, or none",
-        (true, false) => "certificates of an authority",
-        (true, true) => "certificates of an authority, or none",
-    };
     let version = env!("CARGO_PKG_VERSION");
-    let values = &settings.values;
+    let (values, clients) = (&settings.values, &settings.clients);
     let node = node.map_or_else(String::new, |node| format!("; this node is {node}"));
     format!(
         "sealedge is listening on https://{address}\n  \

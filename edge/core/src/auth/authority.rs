@@ -11,11 +11,46 @@ pub fn normal(text: &str) -> Option<String> {
     let is_plain = !text.contains('@') && !parsed.host().is_empty();
     let host = parsed.host().to_ascii_lowercase();
     let authority = match parsed.port() {
-        Some(port) if port.as_u16() != 443 => format!("{host}:{}", port.as_u16()),
+        Some(port) if port.as_u16() != HTTPS => format!("{host}:{}", port.as_u16()),
         _ => host,
     };
     is_plain.then_some(authority)
 }
+
+/// An authority of this server, as the configuration has it: a host, and a port if no other one counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Own {
+    host: String,
+    port: Option<u16>,
+}
+
+impl Own {
+    /// `None` if it is no host (a DNS name or an IP address, without wildcards) with or without a port.
+    pub fn parse(text: &str) -> Option<Self> {
+        let parsed: Authority = text.parse().ok()?;
+        let host = parsed.host().to_ascii_lowercase();
+        let rest = text.get(host.len()..)?;
+        let port = match rest.strip_prefix(':') {
+            Some(port) => Some(port.parse().ok()?),
+            None => rest.is_empty().then_some(None)?,
+        };
+        let name = host.trim_matches(['[', ']']);
+        ServerName::try_from(name).ok()?;
+        Some(Self { host, port })
+    }
+
+    /// Whether a request is for it: one with this [`normal`] authority.
+    pub fn is(&self, authority: &str) -> bool {
+        let Ok(authority) = authority.parse::<Authority>() else {
+            return false;
+        };
+        let port = authority.port_u16().unwrap_or(HTTPS);
+        authority.host() == self.host && self.port.is_none_or(|own| own == port)
+    }
+}
+
+/// The default port.
+const HTTPS: u16 = 443;
 
 /// Whether a certificate (DER) is for the host of this authority.
 pub fn is_named_by(authority: &str, certificate: &[u8]) -> bool {
@@ -56,6 +91,38 @@ mod tests {
     }
 
     #[test]
+    fn a_port_counts_if_it_is_there() {
+        for (own, authority, is_own) in [
+            ("Kms.Example.com", "kms.example.com", true),
+            ("kms.example.com", "kms.example.com:7373", true),
+            ("kms.example.com", "a.kms.example.com", false),
+            ("kms.example.com:7373", "kms.example.com:7373", true),
+            ("kms.example.com:7373", "kms.example.com", false),
+            ("kms.example.com:443", "kms.example.com", true),
+            ("kms.example.com:443", "kms.example.com:7373", false),
+            ("127.0.0.1", "127.0.0.1:1", true),
+            ("[::1]", "[::1]:7373", true),
+            ("[::1]:1", "[::1]:2", false),
+        ] {
+            let parsed = Own::parse(own).unwrap();
+            assert_eq!(parsed.is(authority), is_own, "{own} {authority}");
+        }
+        for text in [
+            "",
+            ":1",
+            "*.example.com",
+            "a:99999",
+            "a:",
+            "user@a",
+            "a/b",
+            "a b",
+            "https://a",
+        ] {
+            assert_eq!(Own::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn a_certificate_is_for_its_names() {
         let names = ["*.example.com", "localhost", "127.0.0.1", "::1"].map(str::to_owned);
         let certificate = rcgen::generate_simple_self_signed(names).unwrap();
@@ -78,6 +145,9 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_an_authority_or_none(text: String, der: Vec<u8>) {
+            if let Some(own) = Own::parse(&text) {
+                prop_assert!(own.is(&normal(&text).unwrap()));
+            }
             if let Some(authority) = normal(&text) {
                 prop_assert_eq!(normal(&authority), Some(authority.clone()));
                 prop_assert!(!is_named_by(&authority, &der));

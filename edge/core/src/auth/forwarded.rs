@@ -41,6 +41,12 @@ impl Form {
         }
     }
 
+    /// Whether a value says that the client has no certificate.
+    pub fn is_none(self, value: &[u8]) -> bool {
+        let value = value.trim_ascii();
+        value.is_empty() || (self == Self::ClientCert && value == b"::")
+    }
+
     /// The certificate (DER) in this header of a request, and those behind it; `None` if a line of it is not
     /// as this form has it, or there is more than one.
     pub fn read(self, header: &str, presented: &Presented) -> Option<Vec<Vec<u8>>> {
@@ -268,6 +274,16 @@ mod tests {
             let twice = [(form.header(), &*ours), (form.header(), &*ours)];
             assert_eq!(read(form, &twice), None);
             assert_eq!(read(form, &[]), None);
+        }
+    }
+
+    /// haproxy, by `%[ssl_c_der,base64]`, sends what is empty.
+    #[test]
+    fn a_client_without_a_certificate_is_told_from_a_malformed_one() {
+        for (_, form) in Form::NAMES {
+            assert!(form.is_none(b"") && form.is_none(b" \t"));
+            assert_eq!(form.is_none(b"::"), form == Form::ClientCert);
+            assert!(!form.is_none(b":") && !form.is_none(b":AA==:"));
         }
     }
 

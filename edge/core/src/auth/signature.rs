@@ -102,7 +102,7 @@ pub fn verify(
     let values = covered.values(message, presented)?;
     let base = base::base(values, |base| input.write_to(base));
     if !key.verifies(crypto, base.as_bytes(), &signature) {
-        return Err(SignatureError::NotAuthentic);
+        return Err(message.not_authentic());
     }
     Ok(Signed {
         identity,

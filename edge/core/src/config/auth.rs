@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::Supported;
 use super::walk::{At, Fields};
-use crate::auth::authority;
+use super::{Config, Supported};
+use crate::auth::authority::Own;
 
 /// How clients may prove who they are, beside their certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,9 +15,32 @@ pub struct Auth {
     pub bearer: bool,
     /// How far the clock of a client that signs may be from the server's. Default: 60 s.
     pub window: Duration,
-    /// The authorities that signed requests may be for, in lower case and without the default port;
-    /// if there are none, those of the server's certificate.
-    pub authorities: Vec<String>,
+    /// The authorities that signed requests may be for; if there are none, those of the server's
+    /// certificate.
+    pub authorities: Vec<Own>,
+}
+
+impl Config {
+    /// By what clients may prove who they are, for the operator.
+    pub fn clients(&self) -> String {
+        let (is_certified, auth) = (self.tls.verify_clients, &self.auth);
+        let methods = [
+            (!is_certified, "certificates"),
+            (is_certified, "certificates of an authority"),
+            (auth.signatures && !is_certified, "signatures"),
+            (
+                auth.signatures && is_certified,
+                "signatures by such a certificate",
+            ),
+            (auth.bearer && !is_certified, "bearer keys"),
+            (
+                !self.tls.proxies.is_empty(),
+                "certificates that a listed proxy forwards",
+            ),
+        ];
+        let methods: Vec<_> = methods.iter().filter(|it| it.0).map(|it| it.1).collect();
+        methods.join(", ")
+    }
 }
 
 /// The longest window: all requests in it are remembered.
@@ -34,13 +57,20 @@ impl Default for Auth {
     }
 }
 
-pub(super) fn auth(section: &At<'_>) -> Auth {
+pub(super) fn auth(section: &At<'_>, verifies_clients: bool) -> Auth {
     let default = Auth::default();
     let fields = section.fields(&["signatures", "bearer", "window", "authorities"]);
     let switch = |name| fields.read(name, At::switch);
+    let bearer = switch("bearer").unwrap_or(default.bearer);
+    if bearer
+        && verifies_clients
+        && let Some(at) = fields.get("bearer")
+    {
+        at.warn("bearer keys have no certificate, and are refused while `tls.auth` is on");
+    }
     Auth {
         signatures: switch("signatures").unwrap_or(default.signatures),
-        bearer: switch("bearer").unwrap_or(default.bearer),
+        bearer,
         window: window(&fields).unwrap_or(default.window),
         authorities: authorities(&fields),
     }
@@ -68,16 +98,19 @@ fn window(fields: &Fields<'_>) -> Option<Duration> {
     Some(window)
 }
 
-fn authorities(fields: &Fields<'_>) -> Vec<String> {
+fn authorities(fields: &Fields<'_>) -> Vec<Own> {
     let Some(list) = fields.get("authorities") else {
         return Vec::new();
     };
     let mut authorities = Vec::new();
     for at in list.items() {
-        let Ok(Some(text)) = at.text() else { continue };
-        match authority::normal(&text) {
+        let Ok(text) = at.text() else { continue };
+        match Own::parse(&text.unwrap_or_default()) {
             Some(authority) => authorities.push(authority),
-            None => at.error("write a host, or a host and a port, such as `kms.example.com`"),
+            None => at.error(
+                "write a host, or a host and the only port that counts, such as `kms.example.com` or \
+                 `kms.example.com:7373`; there are no wildcards",
+            ),
         }
     }
     authorities

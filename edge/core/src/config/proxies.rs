@@ -9,6 +9,17 @@ use super::sections::{Holders, Role};
 use super::walk::{At, Fields};
 use crate::auth::forwarded::Form;
 
+/// Headers that say something else about a request already.
+const TAKEN: [&str; 7] = [
+    "authorization",
+    "content-digest",
+    "content-length",
+    "host",
+    "signature",
+    "signature-input",
+    "transfer-encoding",
+];
+
 /// The least bytes of the secret: whoever has it is any client.
 const SHORTEST_SECRET: usize = 32;
 
@@ -33,13 +44,16 @@ pub(super) fn proxies(section: &At<'_>, holders: &mut Holders) -> Proxies {
         proxies.form = form.unwrap_or(proxies.form);
         proxies.header = name(&fields, "cert").unwrap_or_else(|| proxies.form.header().into());
         proxies.secret_header = name(&fields, "secret").unwrap_or(proxies.secret_header);
+        if proxies.secret_header == proxies.header {
+            header.error("`cert` and `secret` are the same header: write two");
+        }
     }
     proxies
 }
 
 fn secret(section: &At<'_>, fields: &Fields<'_>, proxies: &Proxies) {
     match &proxies.secret {
-        None if !proxies.addresses.is_empty() => section.missing(
+        None if !proxies.addresses.is_empty() && fields.get("secret").is_none() => section.missing(
             "secret",
             "no secret; an address alone proves nothing: write one of at least 32 bytes that the proxies \
              send, such as `${PROXY_SECRET}`",
@@ -49,7 +63,7 @@ fn secret(section: &At<'_>, fields: &Fields<'_>, proxies: &Proxies) {
                 at.error("the secret has less than 32 bytes: make one by `openssl rand -hex 32`");
             }
         }
-        Some(_) if proxies.addresses.is_empty() => {
+        Some(_) if fields.get("addresses").is_none() => {
             if let Some(at) = fields.get("secret") {
                 at.error("this is of no use without `addresses`: write those of the proxies");
             }
@@ -80,11 +94,16 @@ fn addresses(fields: &Fields<'_>) -> Vec<IpNet> {
 fn name(fields: &Fields<'_>, field: &str) -> Option<String> {
     let name = fields.text(field)?;
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if name.bytes().all(is_token) {
-        return Some(name.to_ascii_lowercase());
-    }
+    let name = name.to_ascii_lowercase();
+    let why = if !name.bytes().all(is_token) {
+        "no HTTP header has this name; write one such as `x-tls-client-cert`"
+    } else if TAKEN.contains(&name.as_str()) {
+        "this header has a meaning of its own; write one such as `x-tls-client-cert`"
+    } else {
+        return Some(name);
+    };
     if let Some(at) = fields.get(field) {
-        at.error("no HTTP header has this name; write one such as `x-tls-client-cert`");
+        at.error(why);
     }
     None
 }

@@ -36,7 +36,8 @@ pub(super) fn config(root: &At<'_>, supported: &Supported<'_>) -> Option<Config>
         .unwrap_or_else(|| DEFAULT_ADDRESS.into());
     let admin = admin(root, fields.get("admin"), &mut holders);
     let tls = tls(root, fields.get("tls"), supported, &mut holders);
-    let auth = fields.get("auth").map(auth).unwrap_or_default();
+    let auth = fields.get("auth").map(|at| auth(at, tls.verify_clients));
+    let auth = auth.unwrap_or_default();
     needs_authorities(root, &auth, supported);
     let api = fields
         .get("api")

@@ -12,7 +12,7 @@ use crate::auth::{Method, Presented, authority, digest};
 use crate::certificate::{self, ForwardedError, Principal};
 use crate::client::Client;
 use crate::config::Proxies;
-use crate::error::Error;
+use crate::error::{Error, NotAProxy};
 use crate::identity::Identity;
 use crate::platform::Platform;
 use crate::time::Time;
@@ -92,8 +92,11 @@ impl<P: Platform> Service<P> {
             .is_ok_and(|caller| self.proxies.identities.contains(&caller.identity));
         match presented {
             Some(presented) => {
-                let is_proxy = is_listed || self.has_secret(client.ip(), presented);
-                self.by_headers(own, is_proxy, method_and_path, presented, now)
+                let proxy = match is_listed {
+                    true => Ok(()),
+                    false => self.has_secret(client.ip(), presented),
+                };
+                self.by_headers(own, proxy, method_and_path, presented, now)
             }
             None if is_listed => Err(Error::NoCertificate),
             None => own,
@@ -101,16 +104,18 @@ impl<P: Platform> Service<P> {
     }
 
     /// Whether the request comes from a listed address with the secret of the proxies there.
-    fn has_secret(&self, ip: &str, presented: &Presented) -> bool {
-        let Some(secret) = &self.proxies.secret else {
-            return false;
+    fn has_secret(&self, ip: &str, presented: &Presented) -> Result<(), NotAProxy> {
+        let is_there = |ip: IpAddr| self.proxies.addresses.iter().any(|net| net.contains(&ip));
+        let secret = match &self.proxies.secret {
+            Some(secret) if ip.parse().is_ok_and(is_there) => secret.expose().as_bytes(),
+            _ => return Err(NotAProxy::NotListed(ip.to_owned())),
         };
-        let is_there = ip
-            .parse()
-            .is_ok_and(|ip: IpAddr| self.proxies.addresses.iter().any(|net| net.contains(&ip)));
-        let sent = presented.only(&self.proxies.secret_header).ok().flatten();
-        is_there
-            && sent.is_some_and(|sent| sent.as_bytes().ct_eq(secret.expose().as_bytes()).into())
+        let header = &self.proxies.secret_header;
+        match presented.only(header) {
+            Ok(Some(sent)) if sent.as_bytes().ct_eq(secret).into() => Ok(()),
+            Ok(None) => Err(NotAProxy::NoSecret(header.clone())),
+            _ => Err(NotAProxy::WrongSecret(header.clone())),
+        }
     }
 
     /// The client whose certificate the connection has.
@@ -138,37 +143,45 @@ impl<P: Platform> Service<P> {
     fn by_headers(
         &self,
         own: Result<Caller, Error>,
-        is_proxy: bool,
+        proxy: Result<(), NotAProxy>,
         method_and_path: (&str, &str),
         presented: &Presented,
         now: Time,
     ) -> Result<Caller, Error> {
         let own = match own {
-            Ok(_) if is_proxy => None,
+            Ok(_) if proxy.is_ok() => None,
             Ok(caller) => Some(Ok(caller)),
             Err(Error::NoCertificate) => None,
             Err(error) => return Err(error),
         };
-        if !is_proxy && self.is_forwarded(presented) {
-            return Err(Error::NotAProxy);
-        }
-        let forwarded = if is_proxy {
-            self.by_proxy(presented, now)
-        } else {
-            None
+        let forwarded = match proxy {
+            Ok(()) => self.by_proxy(presented, now),
+            Err(why) if self.is_forwarded(presented) => return Err(Error::NotAProxy(why)),
+            Err(_) => None,
         };
-        let signed = self.by_signature(method_and_path, presented, now);
-        let found = [own, forwarded, self.by_bearer(presented), signed];
+        let found = [
+            (Method::Mtls, own),
+            (Method::Forwarded, forwarded),
+            (Method::Bearer, self.by_bearer(presented)),
+            (
+                Method::Signature,
+                self.by_signature(method_and_path, presented, now),
+            ),
+        ];
         // Signatures of others, for others, are no credential, and yet explain why there is none.
         let mut other = None;
         let mut caller = None;
-        for credential in found.into_iter().flatten() {
+        for (method, credential) in found {
+            let Some(credential) = credential else {
+                continue;
+            };
             if let Err(Error::Signature(SignatureError::NoTag)) = credential {
                 other = Some(credential);
-            } else if caller.replace(credential).is_some() {
-                return Err(Error::SeveralCredentials);
+            } else if let Some((before, _)) = caller.replace((method, credential)) {
+                return Err(Error::SeveralCredentials(before, method));
             }
         }
+        let caller = caller.map(|(_, credential)| credential);
         caller.or(other).unwrap_or(Err(Error::NoCertificate))
     }
 
@@ -184,10 +197,13 @@ impl<P: Platform> Service<P> {
     /// The client whose certificate a listed proxy forwards.
     fn by_proxy(&self, presented: &Presented, now: Time) -> Option<Result<Caller, Error>> {
         let Proxies { form, header, .. } = &self.proxies;
-        match presented.lines(header).count() {
-            0 => None,
-            1 => Some(self.forwarded(form.read(header, presented), now)),
-            _ => Some(Err(Error::SeveralCertificates)),
+        let mut lines = presented.lines(header);
+        let line = lines.next()?;
+        match lines.next() {
+            // Some proxies send the header whether the client has a certificate or not.
+            None if form.is_none(line) => None,
+            None => Some(self.forwarded(form.read(header, presented), now)),
+            Some(_) => Some(Err(Error::SeveralCertificates)),
         }
     }
 
@@ -197,7 +213,7 @@ impl<P: Platform> Service<P> {
         let own = chain.first().ok_or(Error::Forwarded(form))?;
         let (identity, expires) = certificate::forwarded(own, now).map_err(Error::Forwarded)?;
         if self.verifies_clients && !self.is_certified(&chain) {
-            return Err(Error::UntrustedCertificate);
+            return Err(Error::Forwarded(ForwardedError::Untrusted));
         }
         Ok(Caller::unsigned(identity, Method::Forwarded, Some(expires)))
     }
@@ -237,16 +253,13 @@ impl<P: Platform> Service<P> {
         if !self.auth.signatures {
             return Err(Error::MethodOff(Method::Signature));
         }
-        let is_ours = match self.auth.authorities.as_slice() {
-            [] => self.is_shown(presented.shown.as_deref(), message.authority),
-            ours => ours.iter().any(|ours| ours == message.authority),
-        };
-        if !is_ours {
-            let authority = message.authority.chars().take(255).collect();
-            return Err(Error::Signature(SignatureError::Authority(authority)));
+        self.is_for_us(message.authority, presented)
+            .map_err(Error::Signature)?;
+        if self.verifies_clients && signed.certificates.is_empty() {
+            return Err(Error::NotCertified);
         }
         if self.verifies_clients && !self.is_certified(&signed.certificates) {
-            return Err(Error::NotCertified);
+            return Err(Error::Signature(SignatureError::Untrusted));
         }
         Ok(Caller {
             identity: signed.identity,
@@ -254,6 +267,17 @@ impl<P: Platform> Service<P> {
             expires: None,
             signed: Some(Box::new(signed)),
         })
+    }
+
+    /// Whether a request for this authority is for this server.
+    fn is_for_us(&self, authority: &str, presented: &Presented) -> Result<(), SignatureError> {
+        let short = || authority.chars().take(255).collect();
+        match self.auth.authorities.as_slice() {
+            [] if self.is_shown(presented.shown.as_deref(), authority) => Ok(()),
+            [] => Err(SignatureError::NotNamed(short())),
+            own if own.iter().any(|own| own.is(authority)) => Ok(()),
+            _ => Err(SignatureError::NotListed(short())),
+        }
     }
 
     /// Whether the certificate that the server has shown is for this authority.
@@ -279,7 +303,7 @@ impl<P: Platform> Service<P> {
     fn by_bearer(&self, presented: &Presented) -> Option<Result<Caller, Error>> {
         let value = match presented.only(AUTHORIZATION) {
             Ok(value) => value?,
-            Err(why) => return Some(Err(Error::Signature(why.into()))),
+            Err(why) => return Some(Err(Error::Header(why))),
         };
         let (scheme, token) = value.split_once(' ')?;
         if !scheme.eq_ignore_ascii_case("bearer") {

@@ -1,5 +1,8 @@
 //! What is signed of a request: the signature base (RFC 9421, 2.5).
 
+use super::SignatureError;
+use crate::conceal::conceal;
+
 /// A request as its signature sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
@@ -12,6 +15,21 @@ pub struct Message<'a> {
     /// What follows the `?`, if there is one.
     pub query: Option<&'a str>,
 }
+
+impl Message<'_> {
+    /// What is said if a signature is not that of this request, not more of it than fits.
+    pub(super) fn not_authentic(&self) -> SignatureError {
+        let short = |text: &str| {
+            let text: String = text.chars().take(LONGEST).collect();
+            conceal(&text).into_owned()
+        };
+        let [method, authority, path] = [self.method, self.authority, self.path].map(short);
+        SignatureError::NotAuthentic(method, authority, path)
+    }
+}
+
+/// How many characters of each part of a request are said again.
+const LONGEST: usize = 255;
 
 /// The signature base: a line for each component (its name and value, which has no line's end), and
 /// `@signature-params`, which is the inner list of the header `Signature-Input` as `write_params` appends it.

@@ -43,16 +43,20 @@ pub enum SignatureError {
     },
     /// The request was not to be valid for so long.
     Expired,
-    /// The request is meant for another server.
-    Authority(String),
+    /// The request is meant for another server than this one, whose names are in its certificate.
+    NotNamed(String),
+    /// The same, where they are in the configuration.
+    NotListed(String),
     /// `Content-Digest` has no digest of a known algorithm.
     NoDigest,
     /// The body is another one.
     Body,
-    /// The signature is not that of this request by this key.
-    NotAuthentic,
+    /// The signature is not that of this request by this key: its method, authority and path.
+    NotAuthentic(String, String, String),
     /// The certificate in `Client-Cert` is not that of the key.
     OtherCertificate,
+    /// No trusted authority has issued that.
+    Untrusted,
 }
 
 impl From<BadHeader> for SignatureError {
@@ -97,22 +101,31 @@ impl fmt::Display for SignatureError {
                 now.as_nanos() / 1_000_000_000
             ),
             Self::Expired => f.write_str("the signature has expired"),
-            Self::Authority(authority) => write!(
+            Self::NotNamed(authority) => write!(
                 f,
-                "this server is not \"{authority}\": connect to it by a name of its certificate or of \
-                 auth.authorities"
+                "this server is not \"{authority}\": connect to it by a name of its certificate"
+            ),
+            Self::NotListed(authority) => write!(
+                f,
+                "this server is not \"{authority}\": connect to it by one of auth.authorities"
             ),
             Self::NoDigest => {
                 f.write_str("'content-digest' has no digest by sha-256 or sha-512")
             }
             Self::Body => f.write_str("the body is not that of 'content-digest'"),
-            Self::NotAuthentic => f.write_str(
+            Self::NotAuthentic(method, authority, path) => write!(
+                f,
                 "the signature is not that of this request by this key: something was changed on the way, or \
-                 the signature base is another one",
+                 the signature base is another one; here \"@method\" is {method}, \"@authority\" {authority}, \
+                 \"@path\" {path}"
             ),
             Self::OtherCertificate => {
                 f.write_str("the certificate in 'client-cert' is not that of the key in 'keyid'")
             }
+            Self::Untrusted => f.write_str(
+                "the certificate in 'client-cert' is not of a trusted authority, or not valid now, or one \
+                 between is missing in 'client-cert-chain'",
+            ),
         }
     }
 }
