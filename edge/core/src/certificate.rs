@@ -7,6 +7,9 @@ use crate::auth::forwarded::Form;
 use crate::identity::Identity;
 use crate::time::Time;
 
+mod algorithms;
+pub mod authorities;
+
 /// What a connection's certificates say about the client. Worked out once a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Principal {
