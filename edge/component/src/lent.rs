@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sealedge_core::auth::nonces::{Nonce, Replay};
+use sealedge_core::auth::nonces::{Lifetime, Nonce, Replay};
 use sealedge_core::crypto::Crypto;
 use sealedge_core::outgoing::{Request, Response};
 use sealedge_core::platform::System;
@@ -26,8 +26,8 @@ pub trait Lent: 'static {
     /// Remembers a signed request for all instances.
     ///
     /// # Errors
-    /// It was seen before, or there is no room for it.
-    fn remember(&self, identity: &[u8; 32], nonce: &Nonce, until: u64) -> Result<(), Replay>;
+    /// It was seen before or is too old by now, or there is no room for it.
+    fn remember(&self, identity: &[u8; 32], nonce: &Nonce, lives: Lifetime) -> Result<(), Replay>;
     /// Whether an authority of the configuration has issued the first of these certificates.
     fn trusts(&self, certificates: &[Vec<u8>]) -> bool;
     /// A line for the audit log, with its line's end.

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use sealedge_core::auth::nonces::{Nonce, Replay};
+use sealedge_core::auth::nonces::{Lifetime, Nonce, Replay};
 use sealedge_core::client::Client;
 use sealedge_core::platform::System;
 
@@ -134,11 +134,13 @@ impl Lent for Imports {
         lent::cancel(io);
     }
 
-    fn remember(&self, identity: &[u8; 32], nonce: &Nonce, until: u64) -> Result<(), Replay> {
-        match lent::remember(identity, nonce, until) {
+    fn remember(&self, identity: &[u8; 32], nonce: &Nonce, lives: Lifetime) -> Result<(), Replay> {
+        let (created, until) = (lives.created.as_nanos(), lives.until.as_nanos());
+        match lent::remember(identity, nonce, created, until) {
             lent::Remembered::Fresh => Ok(()),
             lent::Remembered::Seen => Err(Replay::Seen),
             lent::Remembered::Full => Err(Replay::Full),
+            lent::Remembered::Late => Err(Replay::Late),
         }
     }
 

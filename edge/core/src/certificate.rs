@@ -173,6 +173,11 @@ fn expiry(certificate: &X509Certificate<'_>) -> Time {
     Time::from_nanos(seconds.saturating_mul(1_000_000_000))
 }
 
+/// The first moment at which a DER certificate is not valid any more.
+pub fn expires(der: &[u8]) -> Option<Time> {
+    parse(der).map(|certificate| expiry(&certificate))
+}
+
 /// The identity of a DER certificate's key, whatever else it says.
 pub fn identity_of(der: &[u8]) -> Option<Identity> {
     parse(der).map(|certificate| identity(&certificate))

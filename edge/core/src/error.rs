@@ -186,7 +186,7 @@ impl Error {
             | Self::NotAProxy(_)
             | Self::Forwarded(_)
             | Self::Signature(_)
-            | Self::Replay(Replay::Seen)
+            | Self::Replay(Replay::Seen | Replay::Late)
             | Self::MethodOff(_)
             | Self::SeveralCredentials(..)
             | Self::Header(_)

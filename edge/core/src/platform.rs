@@ -8,7 +8,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::audit;
-use crate::auth::nonces::{Nonce, Replay};
+use crate::auth::nonces::{Lifetime, Nonce, Replay};
 use crate::conceal::conceal;
 use crate::crypto::Crypto;
 use crate::identity::Identity;
@@ -113,16 +113,16 @@ pub trait Platform: World + 'static {
         std::future::ready(None)
     }
 
-    /// Remembers a signed request until a time, after which it is too old: whether every instance that
-    /// clients reach by the same name sees no other with this nonce is the platform's promise.
+    /// Remembers a signed request as long as it lives: whether every instance that clients reach by the same
+    /// name sees no other with this nonce is the platform's promise.
     ///
     /// # Errors
-    /// It was seen before, or can't be remembered.
+    /// It was seen before or is too old by now, or can't be remembered.
     fn remember(
         &self,
         identity: Identity,
         nonce: Nonce,
-        until: Time,
+        lives: Lifetime,
     ) -> impl Future<Output = Result<(), Replay>>;
 
     /// Whether an authority that the configuration trusts has issued the first certificate (DER), by way of

@@ -155,7 +155,7 @@ impl<P: Platform> Service<P> {
     /// Whether clients may come without a certificate: some route wants to know nothing of them, or they
     /// may prove otherwise who they are.
     pub fn certificate_optional(&self) -> bool {
-        if self.auth.signatures || self.auth.bearer {
+        if self.auth.signatures || self.auth.bearer || !self.proxies.addresses.is_empty() {
             return true;
         }
         let differs = |route: &&Route| {

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use ring::rand::{SecureRandom, SystemRandom};
-use sealedge_core::auth::nonces::Replay;
+use sealedge_core::auth::nonces::{Lifetime, Replay};
+
 use sealedge_core::crypto::{Crypto, NotSealed, TAG_LENGTH};
+use sealedge_core::time::Time;
 use sealedge_core::words::{bytes, words};
 use wasmtime::component::{HasSelf, Linker, WasmList};
 use wasmtime::{Result, StoreContextMut, StoreLimits, StoreLimitsBuilder, format_err};
@@ -192,15 +194,26 @@ impl Host for Imports {
         self.cancelled.push(io);
     }
 
-    fn remember(&mut self, identity: Vec<u8>, nonce: Vec<u8>, until: u64) -> Remembered {
+    fn remember(
+        &mut self,
+        identity: Vec<u8>,
+        nonce: Vec<u8>,
+        created: u64,
+        until: u64,
+    ) -> Remembered {
         let (Ok(identity), Ok(nonce)) = (identity.try_into(), nonce.try_into()) else {
             // No guest of ours: what can't be remembered is not to be answered.
             return Remembered::Full;
         };
-        match self.machine.remember(&identity, &nonce, until) {
+        let lives = Lifetime {
+            created: Time::from_nanos(created),
+            until: Time::from_nanos(until),
+        };
+        match self.machine.remember(&identity, &nonce, lives) {
             Ok(()) => Remembered::Fresh,
             Err(Replay::Seen) => Remembered::Seen,
             Err(Replay::Full) => Remembered::Full,
+            Err(Replay::Late) => Remembered::Late,
         }
     }
 

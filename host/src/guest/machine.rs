@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::server::danger::ClientCertVerifier;
-use sealedge_core::auth::nonces::{Nonce, Nonces, Replay};
+use sealedge_core::auth::nonces::{Lifetime, Nonce, Nonces, Replay};
 use sealedge_core::identity::Identity;
 use sealedge_core::metrics::Counters;
 use sealedge_core::time::Time;
@@ -73,14 +73,20 @@ impl Machine {
         wall_clock()
     }
 
-    /// Remembers a signed request until a time (nanoseconds since the Unix epoch).
+    /// Remembers a signed request as long as it lives.
     ///
     /// # Errors
-    /// It was seen before, or there is no room for it.
-    pub fn remember(&self, identity: &[u8; 32], nonce: &Nonce, until: u64) -> Result<(), Replay> {
-        let (until, now) = (Time::from_nanos(until), Time::from_nanos(self.now()));
+    /// It was seen before or is too old by now, or there is no room for it.
+    pub fn remember(
+        &self,
+        identity: &[u8; 32],
+        nonce: &Nonce,
+        lives: Lifetime,
+    ) -> Result<(), Replay> {
         let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
-        nonces.remember(Identity::from_bytes(*identity), *nonce, until, now)
+        // Not before: who waits for the lock would have an older time than who is before it.
+        let now = Time::from_nanos(self.now());
+        nonces.remember(Identity::from_bytes(*identity), *nonce, lives, now)
     }
 
     /// Forgets the signed requests that are too old. To be called about once a second.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ring::rand::{SecureRandom, SystemRandom};
 use sealedge_component::door::Door;
 use sealedge_component::lent::{self, Lent};
-use sealedge_core::auth::nonces::{Nonce, Replay};
+use sealedge_core::auth::nonces::{Lifetime, Nonce, Replay};
 use sealedge_core::client::Client;
 use sealedge_core::platform::System;
 
@@ -188,8 +188,8 @@ impl Lent for Lender {
         self.begun.cancelled.set(cancelled);
     }
 
-    fn remember(&self, identity: &[u8; 32], nonce: &Nonce, until: u64) -> Result<(), Replay> {
-        self.machine.remember(identity, nonce, until)
+    fn remember(&self, identity: &[u8; 32], nonce: &Nonce, lives: Lifetime) -> Result<(), Replay> {
+        self.machine.remember(identity, nonce, lives)
     }
 
     fn trusts(&self, certificates: &[Vec<u8>]) -> bool {

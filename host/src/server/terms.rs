@@ -65,7 +65,12 @@ impl Terms {
         if fields.is_empty() {
             return None;
         }
-        let host = || head.headers.get(HOST)?.to_str().ok();
+        // With two lines it would be for one server here, and for another one elsewhere.
+        let host = || {
+            let mut lines = head.headers.get_all(HOST).into_iter();
+            let host = lines.next()?.to_str().ok();
+            host.filter(|_| lines.next().is_none())
+        };
         let authority = head.uri.authority().map(Authority::as_str).or_else(host);
         let authority = authority.unwrap_or_default().as_bytes();
         fields.push((":authority".to_owned(), authority.to_vec()));

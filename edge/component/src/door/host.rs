@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use sealedge_core::audit::Record;
-use sealedge_core::auth::nonces::{Nonce, Replay};
+use sealedge_core::auth::nonces::{Lifetime, Nonce, Replay};
 use sealedge_core::identity::Identity;
 use sealedge_core::name::Name;
 use sealedge_core::outgoing::{Fault, Request, Response};
@@ -107,9 +107,14 @@ impl<L: Lent> Platform for Host<L> {
         }
     }
 
-    async fn remember(&self, identity: Identity, nonce: Nonce, until: Time) -> Result<(), Replay> {
+    async fn remember(
+        &self,
+        identity: Identity,
+        nonce: Nonce,
+        lives: Lifetime,
+    ) -> Result<(), Replay> {
         let lent = &self.shared().lent;
-        lent.remember(identity.as_bytes(), &nonce, until.as_nanos())
+        lent.remember(identity.as_bytes(), &nonce, lives)
     }
 
     fn trusts(&self, certificates: &[Vec<u8>]) -> bool {

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use sealedge_core::auth::nonces::{Nonce, Replay};
+use sealedge_core::auth::nonces::{Lifetime, Nonce, Replay};
 use sealedge_core::certificate::Principal;
 use sealedge_core::client::Client;
 use sealedge_core::config::{Supported, parse};
@@ -72,7 +72,7 @@ impl Lent for Played {
         self.0.borrow_mut().cancelled.push(io);
     }
 
-    fn remember(&self, _: &[u8; 32], _: &Nonce, _: u64) -> Result<(), Replay> {
+    fn remember(&self, _: &[u8; 32], _: &Nonce, _: Lifetime) -> Result<(), Replay> {
         Ok(())
     }
 

@@ -1,7 +1,5 @@
 //! Certificates in headers: the forms in which TLS proxies and clients write them.
 
-use std::borrow::Cow;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sfv::{BareItem, Item, List, ListEntry, Parser};
@@ -67,15 +65,23 @@ impl Form {
     }
 }
 
+/// How many certificates may come behind the client's: every path through them is looked at, before it is known
+/// whether the client has rights.
+const LONGEST_CHAIN: usize = 4;
+
 /// The certificate (DER) of a `Client-Cert` (RFC 9440, 2.2).
 pub fn client_cert(value: &str) -> Option<Vec<u8>> {
     let item: Item = Parser::new(value).parse().ok()?;
     bytes(item)
 }
 
-/// The certificates (DER) of a `Client-Cert-Chain` (RFC 9440, 2.3), in its order.
+/// The certificates (DER) of a `Client-Cert-Chain` (RFC 9440, 2.3), in its order; `None` also if there are more
+/// than four.
 pub fn client_cert_chain(value: &str) -> Option<Vec<Vec<u8>>> {
     let list: List = Parser::new(value).parse().ok()?;
+    if list.len() > LONGEST_CHAIN {
+        return None;
+    }
     let certificates = list.into_iter().map(|entry| match entry {
         ListEntry::Item(item) => bytes(item),
         ListEntry::InnerList(_) => None,
@@ -111,8 +117,7 @@ fn pem(text: &str) -> Option<Vec<u8>> {
 fn xfcc(value: &str) -> Option<Vec<Vec<u8>>> {
     let mut certificate = None;
     let mut chain = None;
-    for pair in pieces(value, b',').pop()?.split_pairs() {
-        let (name, value) = pair?;
+    for (name, value) in last_element(value)? {
         let slot = match name.to_ascii_lowercase().as_str() {
             "cert" => &mut certificate,
             "chain" => &mut chain,
@@ -122,53 +127,74 @@ fn xfcc(value: &str) -> Option<Vec<Vec<u8>>> {
             return None;
         }
     }
-    let own = pem(&route::decode(&certificate?)?)?;
+    let own = pem(&route::decode(certificate?)?)?;
     let Some(chain) = chain else {
         return Some(vec![own]);
     };
-    let chain = route::decode(&chain)?;
-    let all: Option<Vec<_>> = chain.split_inclusive(END).map(pem).collect();
+    let chain = route::decode(chain)?;
+    let all = chain.split_inclusive(END).take(LONGEST_CHAIN + 2).map(pem);
+    let all: Option<Vec<_>> = all.collect();
+    let all = all.filter(|all| all.len() <= LONGEST_CHAIN + 1);
     all.filter(|all| all.first() == Some(&own))
 }
 
 const END: &str = "-----END CERTIFICATE-----\n";
 
-/// A part of a header in which quotes keep what is between them together.
-struct Piece<'a>(&'a str);
+/// A name and its value, without quotes and with its escapes: certificates have none.
+type Pair<'a> = (&'a str, &'a str);
 
-/// The parts between these separators that are not quoted.
-fn pieces(text: &str, separator: u8) -> Vec<Piece<'_>> {
-    let mut pieces = Vec::new();
-    let (mut begin, mut is_quoted, mut is_escaped) = (0, false, false);
-    for (at, byte) in text.bytes().enumerate() {
-        match byte {
-            _ if is_escaped => is_escaped = false,
-            b'\\' if is_quoted => is_escaped = true,
-            b'"' => is_quoted = !is_quoted,
-            // ASCII: a part ends on a character's border.
-            byte if byte == separator && !is_quoted => {
-                pieces.extend(text.get(begin..at).map(Piece));
-                begin = at + 1;
-            }
-            _ => {}
+/// The pairs of the last element. Elements have commas between them, and their pairs, `name=value` or
+/// `name="value"`, semicolons.
+///
+/// Envoy appends its element to what the client has sent, and that may end within quotes: so all of the header
+/// is read, and refused if it is not well-formed to the letter, or if a value has an element in it. Each
+/// element of Envoy's has a `Hash`.
+fn last_element(text: &str) -> Option<Vec<Pair<'_>>> {
+    let mut pairs = Vec::new();
+    let mut rest = text;
+    loop {
+        let (pair, after) = first_pair(rest)?;
+        pairs.push(pair);
+        let mut after = after.trim_start_matches([' ', '\t']).chars();
+        match after.next() {
+            None => return Some(pairs),
+            Some(';') => {}
+            Some(',') => pairs.clear(),
+            Some(_) => return None,
         }
+        rest = after.as_str();
     }
-    pieces.extend(text.get(begin..).map(Piece));
-    pieces
 }
 
-impl<'a> Piece<'a> {
-    /// The pairs `name=value` or `name="value"` in it; one that is no pair is `None`.
-    fn split_pairs(self) -> impl Iterator<Item = Option<(&'a str, Cow<'a, str>)>> {
-        pieces(self.0, b';').into_iter().map(|piece| {
-            let (name, value) = piece.0.trim().split_once('=')?;
-            let Some(quoted) = value.strip_prefix('"') else {
-                return Some((name, Cow::Borrowed(value)));
-            };
-            let inside = quoted.strip_suffix('"')?;
-            Some((name, Cow::Owned(inside.replace("\\\"", "\""))))
-        })
+/// The first pair, and what follows it.
+fn first_pair(text: &str) -> Option<(Pair<'_>, &str)> {
+    let (name, rest) = text.split_once('=')?;
+    let name = name.trim_matches([' ', '\t']);
+    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return None;
     }
+    let (value, after) = match rest.strip_prefix('"') {
+        Some(quoted) => {
+            let end = closing_quote(quoted)?;
+            (quoted.get(..end)?, quoted.get(end + 1..)?)
+        }
+        None => {
+            let end = rest.find([',', ';', '"']).unwrap_or(rest.len());
+            rest.split_at_checked(end)?
+        }
+    };
+    let has_element = value.to_ascii_lowercase().contains("hash=");
+    (!has_element).then_some(((name, value), after))
+}
+
+/// Where the first quote is that no backslash stands before.
+fn closing_quote(text: &str) -> Option<usize> {
+    let mut is_escaped = false;
+    text.bytes().position(|byte| {
+        let is_end = byte == b'"' && !is_escaped;
+        is_escaped = byte == b'\\' && !is_escaped;
+        is_end
+    })
 }
 
 #[cfg(test)]
@@ -226,6 +252,14 @@ mod tests {
         let value = format!("Hash=1;Cert=\"{cert}\";Chain=\"{chain}\"");
         let all = Some(vec![DER.to_vec(), OTHER.to_vec()]);
         assert_eq!(one(Form::Xfcc, &value), all);
+        for (length, is_read) in [(4, true), (5, false)] {
+            let chain = vec![&*field; length].join(", ");
+            let both = [("client-cert", &*field), ("client-cert-chain", &*chain)];
+            assert_eq!(read(Form::ClientCert, &both).is_some(), is_read);
+            let chain = escaped(&pem_of(DER).repeat(length + 1));
+            let value = format!("Hash=1;Cert=\"{cert}\";Chain=\"{chain}\"");
+            assert_eq!(one(Form::Xfcc, &value).is_some(), is_read);
+        }
     }
 
     #[test]
@@ -267,6 +301,15 @@ mod tests {
             format!("Cert=\"{ours}\";Chain=\"{other}\""),
             format!("Cert=\"{ours}\";junk"),
             format!("Subject=\"Cert={ours}\""),
+            // The client's quote swallows what the proxy appends.
+            format!("Cert=\"{ours}\";Subject=\",Hash=1;Cert=\"{other}\""),
+            format!("Cert=\"{ours}\";Subject=\"\\,Hash=1;Cert=\"{other}\""),
+            format!("Cert=\"{ours}\";x=\",By=a;Hash=1;Subject=\"CN=a\""),
+            format!("Cert=\"{ours}\";x=\",By=a;Hash=1;Cert=\"{other}\";Subject=\"CN=\\\"a\""),
+            format!("Cert=\"{ours}\";x=\",Hash=1;URI=\";a=b"),
+            format!("Cert=\"{ours}\"x"),
+            format!("Cert=x\"{ours}\""),
+            format!("Cert=\"{ours}\";"),
         ] {
             assert_eq!(one(Form::Xfcc, &value), None, "{value}");
         }
@@ -297,10 +340,21 @@ mod tests {
 
         /// What a client writes before it can't change what Envoy has appended.
         #[test]
-        fn the_last_element_counts(before in "[A-Za-z=;:%0-9]{0,40}") {
-            let cert = escaped(&pem_of(DER));
-            let value = format!("{before},Hash=0;Cert=\"{cert}\"");
-            prop_assert_eq!(one(Form::Xfcc, &value), Some(vec![DER.to_vec()]));
+        fn the_last_element_counts(
+            before in "[A-Za-z=;:%0-9\"\\\\, ]{0,40}",
+            name in "[a-z\"\\\\,;=]{0,10}",
+        ) {
+            let (own, victim) = (escaped(&pem_of(DER)), escaped(&pem_of(OTHER)));
+            let name = name.replace('\\', "\\\\").replace('"', "\\\"");
+            for appended in [
+                format!("By=a;Hash=0;Cert=\"{own}\";Subject=\"CN={name}\";URI=a"),
+                format!("Hash=0;Cert=\"{own}\""),
+                format!("Hash=0;Subject=\"CN={name}\";URI=a"),
+            ] {
+                let value = format!("Cert=\"{victim}\"{before},{appended}");
+                let found = one(Form::Xfcc, &value);
+                prop_assert!(found.is_none_or(|found| found == [DER]), "{value}");
+            }
         }
     }
 }

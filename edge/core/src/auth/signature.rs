@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 
 use super::digest::{self, ContentDigest};
 use super::fields::byte_sequences;
-use super::nonces::Nonce;
+use super::nonces::{Lifetime, Nonce};
 use super::public_key::PublicKey;
 use super::{Presented, forwarded};
 use crate::certificate;
@@ -57,8 +57,8 @@ pub struct Signed {
     pub identity: Identity,
     /// By which it is known again.
     pub nonce: Nonce,
-    /// When it is too old, and its nonce may be forgotten.
-    pub until: Time,
+    /// How long it may be answered, and has its nonce to be remembered.
+    pub lives: Lifetime,
     /// What its body has to be; `None` if there must be none.
     pub digest: Option<ContentDigest>,
     /// The certificate of its key in DER and those behind it, if it came with them.
@@ -93,7 +93,7 @@ pub fn verify(
     let input = Input::ours(required(INPUT)?)?;
     let signature = bytes_of(required(SIGNATURE)?, input.label)?;
     let parameters = Parameters::of(&input)?;
-    let until = parameters.until(window, now)?;
+    let lives = parameters.lives(window, now)?;
     let covered = Covered::of(&input)?;
     let (key, identity) = PublicKey::from_key_id(parameters.key_id).ok_or(SignatureError::KeyId)?;
     if parameters.algorithm != key.algorithm() {
@@ -107,7 +107,7 @@ pub fn verify(
     Ok(Signed {
         identity,
         nonce: nonce(parameters.nonce),
-        until,
+        lives,
         digest: covered.digest(presented)?,
         certificates: covered.certificates(presented, identity)?,
     })
@@ -159,8 +159,8 @@ impl<'a> Parameters<'a> {
         })
     }
 
-    /// When the request is too old, if it is of now.
-    fn until(&self, window: Duration, now: Time) -> Result<Time, SignatureError> {
+    /// How long the request may be answered, if it is of now.
+    fn lives(&self, window: Duration, now: Time) -> Result<Lifetime, SignatureError> {
         let (now_s, window_s) = (now.as_nanos() / 1_000_000_000, window.as_secs());
         let created = u64::try_from(self.created).unwrap_or_default();
         if created.abs_diff(now_s) > window_s {
@@ -174,7 +174,11 @@ impl<'a> Parameters<'a> {
         if self.expires.is_some_and(|expires| expires < seconds) {
             return Err(SignatureError::Expired);
         }
-        Ok(Time::from_nanos(created.saturating_mul(1_000_000_000)).after(window))
+        let created = Time::from_nanos(created.saturating_mul(1_000_000_000));
+        Ok(Lifetime {
+            created,
+            until: created.after(window),
+        })
     }
 }
 

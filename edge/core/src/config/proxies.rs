@@ -63,6 +63,11 @@ fn secret(section: &At<'_>, fields: &Fields<'_>, proxies: &Proxies) {
                 at.error("the secret has less than 32 bytes: make one by `openssl rand -hex 32`");
             }
         }
+        Some(secret) if !secret.expose().bytes().all(|byte| byte.is_ascii_graphic()) => {
+            if let Some(at) = fields.get("secret") {
+                at.error("a header can't have it as it is: write visible ASCII characters, without spaces");
+            }
+        }
         Some(_) if fields.get("addresses").is_none() => {
             if let Some(at) = fields.get("secret") {
                 at.error("this is of no use without `addresses`: write those of the proxies");
@@ -81,6 +86,10 @@ fn addresses(fields: &Fields<'_>) -> Vec<IpNet> {
         let Ok(Some(text)) = at.text() else { continue };
         let address = text.parse::<IpAddr>().map(IpNet::from);
         match text.parse::<IpNet>().or(address) {
+            // Addresses of IPv4 are compared as such.
+            Ok(IpNet::V6(net)) if net.addr().to_ipv4_mapped().is_some() => {
+                at.error("write it as a network of IPv4, without `::ffff:`");
+            }
             Ok(net) => addresses.push(net),
             Err(_) => {
                 at.error("write an address or a network, such as `10.0.0.7` or `10.0.0.0/24`")

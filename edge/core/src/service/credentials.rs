@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use subtle::ConstantTimeEq;
 
 use super::{Incoming, Service};
-use crate::api_key::ApiKey;
+use crate::api_key::{ApiKey, NotAnApiKey};
 use crate::auth::forwarded::Form;
 use crate::auth::signature::{self, Message, SignatureError, Signed};
 use crate::auth::{Method, Presented, authority, digest};
@@ -47,6 +47,17 @@ impl Caller {
             signed: None,
         }
     }
+}
+
+/// Whether it is a signature by another standard or for another service, or a token that is no API key.
+fn is_for_others(credential: &Result<Caller, Error>) -> bool {
+    matches!(
+        credential,
+        Err(
+            Error::Signature(SignatureError::NoTag | SignatureError::HalfSigned(signature::INPUT))
+                | Error::BearerKey(NotAnApiKey::Prefix)
+        )
+    )
 }
 
 fn matches(signed: &Signed, body: &[u8]) -> Result<(), Error> {
@@ -168,14 +179,14 @@ impl<P: Platform> Service<P> {
                 self.by_signature(method_and_path, presented, now),
             ),
         ];
-        // Signatures of others, for others, are no credential, and yet explain why there is none.
+        // What is meant for others is no credential, and yet explains why there is none.
         let mut other = None;
         let mut caller = None;
         for (method, credential) in found {
             let Some(credential) = credential else {
                 continue;
             };
-            if let Err(Error::Signature(SignatureError::NoTag)) = credential {
+            if is_for_others(&credential) {
                 other = Some(credential);
             } else if let Some((before, _)) = caller.replace((method, credential)) {
                 return Err(Error::SeveralCredentials(before, method));
@@ -261,10 +272,14 @@ impl<P: Platform> Service<P> {
         if self.verifies_clients && !self.is_certified(&signed.certificates) {
             return Err(Error::Signature(SignatureError::Untrusted));
         }
+        let own = signed
+            .certificates
+            .first()
+            .filter(|_| self.verifies_clients);
         Ok(Caller {
             identity: signed.identity,
             method: Method::Signature,
-            expires: None,
+            expires: own.and_then(|own| certificate::expires(own)),
             signed: Some(Box::new(signed)),
         })
     }
@@ -309,14 +324,13 @@ impl<P: Platform> Service<P> {
         if !scheme.eq_ignore_ascii_case("bearer") {
             return None;
         }
-        Some(if !self.auth.bearer {
-            Err(Error::MethodOff(Method::Bearer))
-        } else if self.verifies_clients {
-            Err(Error::NotCertified)
-        } else {
-            let key = token.trim_matches(' ').parse::<ApiKey>();
-            key.map_err(Error::BearerKey)
-                .map(|key| Caller::unsigned(key.identity(), Method::Bearer, None))
+        let key = token.trim_matches(' ').parse::<ApiKey>();
+        Some(match key {
+            Err(why @ NotAnApiKey::Prefix) => Err(Error::BearerKey(why)),
+            _ if !self.auth.bearer => Err(Error::MethodOff(Method::Bearer)),
+            _ if self.verifies_clients => Err(Error::NotCertified),
+            Err(why) => Err(Error::BearerKey(why)),
+            Ok(key) => Ok(Caller::unsigned(key.identity(), Method::Bearer, None)),
         })
     }
 
@@ -335,7 +349,7 @@ impl<P: Platform> Service<P> {
         if !self.is_admin(&identity) && self.policies.of(&identity).is_none() {
             return Ok(());
         }
-        let remembered = self.platform.remember(identity, signed.nonce, signed.until);
+        let remembered = self.platform.remember(identity, signed.nonce, signed.lives);
         remembered.await.map_err(Error::Replay)
     }
 }

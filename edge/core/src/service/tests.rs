@@ -1,7 +1,7 @@
 //! The service over a key store that is away for a while.
 
 use super::*;
-use crate::auth::nonces::{Nonce, Replay};
+use crate::auth::nonces::{Lifetime, Nonce, Replay};
 use crate::certificate::Principal;
 use crate::config::{Keystore, Supported, parse};
 use crate::crypto::RustCrypto;
@@ -66,7 +66,7 @@ impl<S: Store + 'static> Platform for Machine<S> {
 
     async fn invalidate(&self, _: &Name) {}
 
-    async fn remember(&self, _: Identity, _: Nonce, _: Time) -> Result<(), Replay> {
+    async fn remember(&self, _: Identity, _: Nonce, _: Lifetime) -> Result<(), Replay> {
         Ok(())
     }
 

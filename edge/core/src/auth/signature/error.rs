@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::input::MOST;
+use super::{CHAIN, INPUT};
 use crate::auth::BadHeader;
 use crate::time::Time;
 
@@ -69,6 +71,15 @@ impl fmt::Display for SignatureError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Header(why) => why.fmt(f),
+            Self::Malformed(header) if *header == INPUT => write!(
+                f,
+                "the header '{header}' is not as RFC 9421 has it, or has more than {MOST} signatures, or one of \
+                 them more than {MOST} components or parameters"
+            ),
+            Self::Malformed(header) if *header == CHAIN => write!(
+                f,
+                "the header '{header}' is not as RFC 9440 has it, or has more than four certificates"
+            ),
             Self::Malformed(header) => {
                 write!(f, "the header '{header}' is not as RFC 9421 and RFC 9530 have it")
             }

@@ -1,6 +1,6 @@
 //! What a signature covers, as the header `Signature-Input` says (RFC 9421, 4.1).
 
-use std::convert::Infallible;
+use std::fmt;
 
 use sfv::visitor::{DictionaryVisitor, EntryVisitor, Ignored, ItemVisitor};
 use sfv::visitor::{InnerListVisitor, ParameterVisitor};
@@ -8,6 +8,30 @@ use sfv::{BareItemFromInput, KeyRef, ListSerializer, Parser};
 
 use super::error::SignatureError;
 use super::{INPUT, TAG};
+
+/// How many members the header may have, and each of them components and parameters: all are compared with
+/// each other, before anything is known of who has sent them.
+pub const MOST: usize = 16;
+
+/// There are more.
+#[derive(Debug)]
+pub struct TooMany;
+
+impl fmt::Display for TooMany {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "more than {MOST} of a kind")
+    }
+}
+
+impl std::error::Error for TooMany {}
+
+/// Room for one more.
+fn push<T>(all: &mut Vec<T>, one: T) -> Result<&mut T, TooMany> {
+    if all.len() >= MOST {
+        return Err(TooMany);
+    }
+    Ok(all.push_mut(one))
+}
 
 /// A member of the header: the components that a signature covers, and its parameters.
 pub struct Input<'a> {
@@ -93,46 +117,47 @@ struct Inputs<'a>(Vec<Input<'a>>);
 
 impl<'a> DictionaryVisitor<'a> for Inputs<'a> {
     type Out = Vec<Input<'a>>;
-    type Error = Infallible;
+    type Error = TooMany;
 
-    fn entry(&mut self, key: &'a KeyRef) -> Result<impl EntryVisitor<'a>, Infallible> {
+    fn entry(&mut self, key: &'a KeyRef) -> Result<impl EntryVisitor<'a>, TooMany> {
         let label = key.as_str();
         // Of members with the same name the last counts.
         self.0.retain(|input| input.label != label);
-        Ok(self.0.push_mut(Input {
+        let input = Input {
             label,
             is_list: false,
             components: Vec::new(),
             parameters: Vec::new(),
-        }))
+        };
+        push(&mut self.0, input)
     }
 
-    fn finish(self) -> Result<Self::Out, Infallible> {
+    fn finish(self) -> Result<Self::Out, TooMany> {
         Ok(self.0)
     }
 }
 
 impl<'a> EntryVisitor<'a> for &mut Input<'a> {
-    type Error = Infallible;
+    type Error = TooMany;
 
-    fn item(self) -> Result<impl ItemVisitor<'a>, Infallible> {
+    fn item(self) -> Result<impl ItemVisitor<'a>, TooMany> {
         Ok(Ignored)
     }
 
-    fn inner_list(self) -> Result<impl InnerListVisitor<'a>, Infallible> {
+    fn inner_list(self) -> Result<impl InnerListVisitor<'a>, TooMany> {
         self.is_list = true;
         Ok(self)
     }
 }
 
 impl<'a> InnerListVisitor<'a> for &mut Input<'a> {
-    type Error = Infallible;
+    type Error = TooMany;
 
-    fn item(&mut self) -> Result<impl ItemVisitor<'a>, Infallible> {
+    fn item(&mut self) -> Result<impl ItemVisitor<'a>, TooMany> {
         Ok(Next(&mut self.components))
     }
 
-    fn finish(self) -> Result<impl ParameterVisitor<'a>, Infallible> {
+    fn finish(self) -> Result<impl ParameterVisitor<'a>, TooMany> {
         Ok(self)
     }
 }
@@ -142,52 +167,51 @@ struct Next<'v, 'a>(&'v mut Vec<Component<'a>>);
 
 impl<'a> ItemVisitor<'a> for Next<'_, 'a> {
     type Out = ();
-    type Error = Infallible;
+    type Error = TooMany;
 
     fn bare_item(
         self,
         name: BareItemFromInput<'a>,
-    ) -> Result<impl ParameterVisitor<'a, Out = ()>, Infallible> {
-        Ok(self.0.push_mut(Component {
+    ) -> Result<impl ParameterVisitor<'a, Out = ()>, TooMany> {
+        let component = Component {
             name,
             has_parameters: false,
-        }))
+        };
+        push(self.0, component)
     }
 }
 
 impl<'a> ParameterVisitor<'a> for &mut Component<'a> {
     type Out = ();
-    type Error = Infallible;
+    type Error = TooMany;
 
-    fn parameter(&mut self, _: &'a KeyRef, _: BareItemFromInput<'a>) -> Result<(), Infallible> {
+    fn parameter(&mut self, _: &'a KeyRef, _: BareItemFromInput<'a>) -> Result<(), TooMany> {
         self.has_parameters = true;
         Ok(())
     }
 
-    fn finish(self) -> Result<(), Infallible> {
+    fn finish(self) -> Result<(), TooMany> {
         Ok(())
     }
 }
 
 impl<'a> ParameterVisitor<'a> for &mut Input<'a> {
     type Out = ();
-    type Error = Infallible;
+    type Error = TooMany;
 
-    fn parameter(
-        &mut self,
-        key: &'a KeyRef,
-        value: BareItemFromInput<'a>,
-    ) -> Result<(), Infallible> {
+    fn parameter(&mut self, key: &'a KeyRef, value: BareItemFromInput<'a>) -> Result<(), TooMany> {
         // One that comes again has its first place and its last value.
         let mut parameters = self.parameters.iter_mut();
         match parameters.find(|(known, _)| *known == key) {
             Some((_, known)) => *known = value,
-            None => self.parameters.push((key, value)),
+            None => {
+                push(&mut self.parameters, (key, value))?;
+            }
         }
         Ok(())
     }
 
-    fn finish(self) -> Result<(), Infallible> {
+    fn finish(self) -> Result<(), TooMany> {
         Ok(())
     }
 }

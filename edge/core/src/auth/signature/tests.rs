@@ -58,7 +58,7 @@ fn what_is_signed_is_genuine() {
     let body = b"{\"ciphertext\":\"AAAA\"}";
     let signed_request = verified(&message(), &signed(&message(), body)).unwrap();
     assert_eq!(signed_request.identity, signer().identity());
-    assert_eq!(signed_request.until, at(NOW + 60));
+    assert_eq!(signed_request.lives.until, at(NOW + 60));
     assert!(signed_request.digest.unwrap().is_of(body));
     let empty = verified(&message(), &signed(&message(), b"")).unwrap();
     assert_eq!((empty.digest, empty.certificates.len()), (None, 0));
