@@ -1,7 +1,8 @@
 //! A certificate authority of a test's own.
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair,
 };
 use rustls::pki_types::CertificateDer;
 
@@ -19,11 +20,26 @@ impl Authority {
     /// # Panics
     /// If there is no such certificate.
     pub fn new(name: &str) -> Self {
+        Self::signed(name, |params, key| params.self_signed(key))
+    }
+
+    /// One of this name that has its certificate from this one.
+    ///
+    /// # Panics
+    /// If there is no such certificate.
+    pub fn below(&self, name: &str) -> Self {
+        Self::signed(name, |params, key| params.signed_by(key, &self.issuer))
+    }
+
+    fn signed(
+        name: &str,
+        sign: impl FnOnce(&CertificateParams, &KeyPair) -> Result<Certificate, rcgen::Error>,
+    ) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap().der().clone();
+        let certificate = sign(&params, &key).unwrap().der().clone();
         Self {
             issuer: Issuer::new(params, key),
             certificate,

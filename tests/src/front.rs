@@ -25,15 +25,9 @@ pub struct Front {
 pub struct Place {
     /// Where it listens.
     pub listen: String,
-    folder: PathBuf,
-}
-
-impl Place {
-    /// A file of the proxy: `server.key`, `server.cert`, `server.pem` (both), and of its own as a client
-    /// `proxy.key`, `proxy.cert`, `proxy.pem`.
-    pub fn file(&self, name: &str) -> String {
-        self.folder.join(name).display().to_string()
-    }
+    /// Where its files are: `kms.key`, `kms.crt` and `kms.pem` (both), by which clients know it, and by which it is a
+    /// client itself `proxy.key`, `proxy.crt` and `proxy.pem`.
+    pub folder: String,
 }
 
 /// A program on the PATH, or where administrators' programs are; `None` if it is not installed, which is said.
@@ -53,48 +47,33 @@ pub fn program(name: &str) -> Option<PathBuf> {
 }
 
 impl Front {
-    /// An nginx whose server has these directives, and which is `own` to those behind it. `None` if there is
-    /// no nginx.
+    /// An nginx with these servers, which is `own` to those behind it. `None` if there is no nginx.
     ///
     /// # Panics
     /// If it does not start.
-    pub async fn nginx(own: &Credentials, directives: impl Fn(&Place) -> String) -> Option<Self> {
+    pub async fn nginx(own: &Credentials, servers: impl Fn(&Place) -> String) -> Option<Self> {
         let program = program("nginx")?;
         let config = |place: &Place| {
+            let folder = &place.folder;
             let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-            let temporary = temporary.map(|it| format!("{it}_temp_path {};", place.file(it)));
+            let temporary = temporary.map(|it| format!("{it}_temp_path {folder}/{it};"));
             format!(
-                "daemon off; master_process off; pid {}; error_log stderr;\nevents {{}}\nhttp {{ {}\n\
-                 access_log off; server {{ listen {} ssl; ssl_certificate {}; ssl_certificate_key {};\n{} }} }}\n",
-                place.file("pid"),
+                "daemon off; master_process off; pid {folder}/pid; error_log stderr;\nevents {{}}\n\
+                 http {{ {}\naccess_log off;\n{} }}\n",
                 temporary.join(" "),
-                place.listen,
-                place.file("server.cert"),
-                place.file("server.key"),
-                directives(place)
+                servers(place)
             )
         };
         let arguments = ["-e", "stderr", "-c"];
         Some(Self::start(&program, &arguments, own, &config).await)
     }
 
-    /// A haproxy whose frontend and backend have these lines. `None` if there is no haproxy.
+    /// A haproxy with this configuration, likewise. `None` if there is no haproxy.
     ///
     /// # Panics
     /// If it does not start.
-    pub async fn haproxy(own: &Credentials, lines: impl Fn(&Place) -> String) -> Option<Self> {
+    pub async fn haproxy(own: &Credentials, config: impl Fn(&Place) -> String) -> Option<Self> {
         let program = program("haproxy")?;
-        let config = |place: &Place| {
-            format!(
-                "defaults\n  mode http\n  timeout connect 5s\n  timeout client 20s\n  timeout server 20s\n\
-                 frontend front\n  bind {} ssl crt {} verify optional ca-file {} ca-ignore-err all \
-                 crt-ignore-err all\n{}\n",
-                place.listen,
-                place.file("server.pem"),
-                place.file("server.cert"),
-                lines(place)
-            )
-        };
         Some(Self::start(&program, &["-db", "-f"], own, &config).await)
     }
 
@@ -109,7 +88,7 @@ impl Front {
             write_files(folder.path(), own);
             let place = Place {
                 listen: free_address(),
-                folder: folder.path().to_owned(),
+                folder: folder.path().display().to_string(),
             };
             let file = folder.path().join("front.conf");
             fs::write(&file, config(&place)).unwrap();
@@ -160,14 +139,15 @@ impl Drop for Front {
 fn write_files(folder: &Path, own: &Credentials) {
     write_certificate(folder);
     let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
-    fs::write(
-        folder.join("server.pem"),
-        read("server.cert") + &read("server.key"),
-    )
-    .unwrap();
     let certificate = to_pem(own.chain.first().unwrap());
     let key = to_pem(&own.key).replace("CERTIFICATE", "PRIVATE KEY");
-    fs::write(folder.join("proxy.cert"), &certificate).unwrap();
-    fs::write(folder.join("proxy.key"), &key).unwrap();
-    fs::write(folder.join("proxy.pem"), certificate + &key).unwrap();
+    for (name, certificate, key) in [
+        ("kms", read("server.cert"), read("server.key")),
+        ("proxy", certificate, key),
+    ] {
+        let file = |suffix: &str| folder.join(format!("{name}.{suffix}"));
+        fs::write(file("crt"), &certificate).unwrap();
+        fs::write(file("key"), &key).unwrap();
+        fs::write(file("pem"), certificate + &key).unwrap();
+    }
 }

@@ -3,6 +3,7 @@
 
 pub mod authority;
 pub mod client;
+pub mod document;
 pub mod frames;
 pub mod front;
 pub mod gate;

@@ -1,6 +1,8 @@
 //! All tests of the running server, in one binary.
 #![allow(missing_docs, reason = "tests are named by what they show")]
 
+#[path = "suite/api_document.rs"]
+mod api_document;
 #[path = "suite/audit.rs"]
 mod audit;
 #[path = "suite/bounds.rs"]

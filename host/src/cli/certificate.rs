@@ -15,6 +15,9 @@ use zeroize::Zeroizing;
 /// How long the certificate made of an API key is valid (the KES protocol, section 1).
 const API_KEY_VALIDITY: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
+/// How long before now a new certificate becomes valid: whoever reads it may have a clock that is behind.
+const BACKDATED: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Why a certificate cannot be made or read.
 #[derive(Debug)]
 pub enum CertificateError {
@@ -63,7 +66,7 @@ pub fn self_signed(
         .distinguished_name
         .push(DnType::CommonName, subject.name);
     let now = SystemTime::now();
-    params.not_before = now.into();
+    params.not_before = (now - BACKDATED).into();
     params.not_after = (now + subject.validity).into();
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = subject.usages;
@@ -119,6 +122,7 @@ pub fn identity(chain: &[CertificateDer<'_>]) -> Result<Identity, CertificateErr
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use x509_parser::time::ASN1Time;
 
     #[test]
     fn an_api_key_and_its_certificate_are_one_identity() {
@@ -136,10 +140,11 @@ mod tests {
         let usage = certificate.extended_key_usage().unwrap().unwrap().value;
         assert!(usage.client_auth && !usage.server_auth);
         let validity = certificate.validity();
-        assert_eq!(
-            validity.not_after.timestamp() - validity.not_before.timestamp(),
-            90 * 24 * 60 * 60
-        );
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let from_now = |time: ASN1Time| time.timestamp() - now.as_ref().unwrap().as_secs() as i64;
+        let (day, minute) = (24 * 60 * 60, 60);
+        assert!(from_now(validity.not_before).abs_diff(-day) < minute);
+        assert!(from_now(validity.not_after).abs_diff(90 * day) < minute);
     }
 
     proptest! {

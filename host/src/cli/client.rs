@@ -241,6 +241,7 @@ impl Client {
             message,
             path,
             identity: self.identity,
+            is_signed: self.signs.get(),
         })
     }
 }

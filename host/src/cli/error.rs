@@ -140,6 +140,8 @@ pub struct Answer {
     pub path: String,
     /// Who asked.
     pub identity: Identity,
+    /// Whether it has proved that by a signature, and has shown no certificate.
+    pub is_signed: bool,
 }
 
 /// How an answer is not of the protocol.
@@ -209,7 +211,8 @@ impl Error {
                     .to_owned()
             }
             Self::CannotSign => {
-                "set an API key, or a key file of PKCS#8: openssl pkcs8 -topk8 -nocrypt -in OLD -out NEW"
+                "set an API key, or the files of a key that signs (`sealedge identity new --key FILE --cert FILE`);\n\
+                 a P-256 key in an older form is rewritten by `openssl pkcs8 -topk8 -nocrypt -in OLD -out NEW`"
                     .to_owned()
             }
             Self::NewPassword => {
@@ -244,10 +247,22 @@ impl Error {
 impl Answer {
     fn hint(&self) -> Option<String> {
         Some(match (self.status, self.message.as_str()) {
-            (403, _) => format!(
-                "you are the identity {};\nlet it do this by a policy on the server that allows `{}`",
+            // As the server says it: a proxy before it has its own reasons.
+            (403, "not authorized: insufficient permissions") => format!(
+                "you are the identity {};\n\
+                 let it do this by a policy on the server that allows `{}` and does not deny it",
                 self.identity, self.path
             ),
+            (400, "tls: client certificate is required") if self.is_signed => {
+                "signatures don't count there, as at a `sealedge proxy`: show a certificate\n\
+                 (--auth mtls, or SEALEDGE_AUTH)"
+                    .to_owned()
+            }
+            (400, "tls: client certificate is required") => {
+                "your certificate does not get to the server, so TLS ends before it: sign instead\n\
+                 (--auth auto, with an API key or a private key that is Ed25519 or P-256)"
+                    .to_owned()
+            }
             (404, "key does not exist") => "`sealedge key ls` shows the keys that do".to_owned(),
             (404, "policy does not exist") => {
                 "`sealedge policy ls` shows the policies that do".to_owned()
@@ -320,7 +335,7 @@ impl fmt::Display for Error {
             Self::Encryption(reason) => reason.fmt(f),
             Self::AskPassword(reason) => write!(f, "cannot ask for a password: {reason}"),
             Self::NewPassword => f.write_str("no new password"),
-            Self::CannotSign => f.write_str("requests can't be signed by this private key: it is neither Ed25519 nor P-256 in PKCS#8"),
+            Self::CannotSign => f.write_str("requests can't be signed by this private key: it has to be Ed25519, or ECDSA on P-256, in PKCS#8"),
             Self::PrivateKey(reason) => write!(f, "the private key cannot be used: {reason}"),
             Self::Roots(None) => f.write_str("there is no certificate to trust"),
             Self::Roots(Some(reason)) => {

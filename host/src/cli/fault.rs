@@ -24,6 +24,8 @@ pub enum Fault {
     Untrusted(CertificateError),
     /// It does not want our certificate.
     ClientCertificate(Alert),
+    /// It wants a certificate in the handshake, and we have shown none.
+    NoCertificate,
     /// The proxy does not lead there.
     Proxy(String),
     /// TLS failed in another way.
@@ -56,7 +58,10 @@ impl Fault {
                     .to_owned()
             }
             Self::Untrusted(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
-                "renew the server's certificate".to_owned()
+                "check the clock of this machine; if it is right, renew the server's certificate".to_owned()
+            }
+            Self::Untrusted(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => {
+                "check the clock of this machine, and of the one where the server's certificate was made".to_owned()
             }
             Self::Untrusted(CertificateError::Other(_)) => {
                 "a server's own certificate must not be that of an authority (CA:TRUE): make another with\n\
@@ -68,6 +73,9 @@ impl Fault {
                 .to_owned(),
             Self::ClientCertificate(_) => "the server verifies client certificates (`tls.auth: on`):\n\
                  use one that its `tls.ca` signed"
+                .to_owned(),
+            Self::NoCertificate => "show it one by --auth mtls (or SEALEDGE_AUTH),\n\
+                 or turn `auth.signatures` on in its configuration"
                 .to_owned(),
             Self::Proxy(_) => "check HTTPS_PROXY, and NO_PROXY for servers without a proxy".to_owned(),
             Self::Tls(_) => "is it an HTTPS server?".to_owned(),
@@ -94,13 +102,13 @@ impl Fault {
     fn from_tls(reason: rustls::Error) -> Self {
         match reason {
             rustls::Error::InvalidCertificate(reason) => Self::Untrusted(reason),
+            rustls::Error::AlertReceived(Alert::CertificateRequired) => Self::NoCertificate,
             rustls::Error::AlertReceived(
                 alert @ (Alert::BadCertificate
                 | Alert::UnsupportedCertificate
                 | Alert::CertificateRevoked
                 | Alert::CertificateExpired
                 | Alert::CertificateUnknown
-                | Alert::CertificateRequired
                 | Alert::UnknownCA
                 | Alert::AccessDenied),
             ) => Self::ClientCertificate(alert),
@@ -146,6 +154,9 @@ impl fmt::Display for Fault {
             Self::ClientCertificate(alert) => write!(
                 f,
                 "the server does not accept the client certificate: {alert:?}"
+            ),
+            Self::NoCertificate => f.write_str(
+                "the server wants a client certificate in the handshake, and takes no signatures",
             ),
             Self::Proxy(reason) => write!(f, "the proxy does not lead there: {reason}"),
             Self::Tls(reason) => write!(f, "TLS failed: {reason}"),

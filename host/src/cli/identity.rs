@@ -178,6 +178,7 @@ fn info(common: Common, identity: Option<&str>) -> Result<(), Error> {
     Output::new(common).show(&info, |info| {
         let mut rows = Vec::new();
         rows.extend(info.identity.clone().map(|identity| ("identity", identity)));
+        rows.extend(info.auth.clone().map(|method| ("auth", method)));
         rows.push(("role", if info.admin { "admin" } else { "user" }.to_owned()));
         rows.extend(
             info.policy

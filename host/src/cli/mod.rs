@@ -112,7 +112,10 @@ pub fn main(parts: Parts) -> ExitCode {
     }
     let Arguments { common, command } = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => return usage::report(&error, usage::wants_json(std::env::args_os())),
+        Err(error) => {
+            let error = usage::with_source(error, std::env::args_os());
+            return usage::report(&error, usage::wants_json(std::env::args_os()));
+        }
     };
     let result = match command {
         Command::Server(it) => crate::server::run(&it, parts).map_err(Error::Server),

@@ -282,6 +282,7 @@ mod tests {
             message: "not authorized: insufficient permissions".to_owned(),
             path: "/v1/key/create/k1".to_owned(),
             identity: Identity::from_bytes([0xab; 32]),
+            is_signed: false,
         })
     }
 
@@ -323,7 +324,7 @@ mod tests {
             format!(
                 "error: `k1`: not authorized: insufficient permissions\n\
                  hint:  you are the identity {identity};\n       \
-                 let it do this by a policy on the server that allows `/v1/key/create/k1`\n"
+                 let it do this by a policy on the server that allows `/v1/key/create/k1` and does not deny it\n"
             )
         );
     }

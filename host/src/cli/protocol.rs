@@ -191,6 +191,9 @@ pub struct Policy {
 pub struct IdentityInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
+    /// How a client has proved that it is this; not in KES's answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<String>,
     #[serde(default, skip_serializing_if = "is_false")]
     pub admin: bool,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -4,16 +4,37 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::ColorChoice;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::output::{Report, tell};
 
 /// Whether arguments that can't be parsed ask for JSON. An option's value can't begin with `--`, so
 /// nothing else is meant by these letters before a `--` alone.
 pub fn wants_json(arguments: impl Iterator<Item = OsString>) -> bool {
-    arguments
-        .take_while(|argument| argument != "--")
-        .any(|argument| argument == "--json")
+    before_names(arguments).any(|argument| argument == "--json")
+}
+
+/// An error of clap's, which names the variable instead of the option where a value came from there.
+pub fn with_source(
+    mut error: clap::Error,
+    arguments: impl Iterator<Item = OsString>,
+) -> clap::Error {
+    let option = "--auth";
+    let is_of = |argument: &OsString| argument.to_string_lossy().starts_with(option);
+    let is_it = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(invalid)) => invalid.starts_with(option),
+        _ => false,
+    };
+    if is_it && !before_names(arguments).any(|argument| is_of(&argument)) {
+        let variable = ContextValue::String("SEALEDGE_AUTH".to_owned());
+        error.insert(ContextKind::InvalidArg, variable);
+    }
+    error
+}
+
+/// Those that may be options: after a `--` alone none is.
+fn before_names(arguments: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    arguments.take_while(|argument| argument != "--")
 }
 
 /// Prints what clap has to say: an error to standard error, help that was asked for to standard output.

@@ -1,30 +1,48 @@
 //! Real TLS proxies in front of a server, and every form in which they forward the certificates of clients.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose};
+use rustls::client::ResolvesClientCert;
+use rustls::crypto::ring;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, SignatureScheme};
 use sealedge_tests::authority::Authority;
-use sealedge_tests::client::{Answer, Client, Credentials, for_admin, recorded};
+use sealedge_tests::client::{self, Answer, Client, Credentials, for_admin, recorded};
+use sealedge_tests::document::blocks;
 use sealedge_tests::front::{Front, Place};
 use sealedge_tests::server::{Server, write_certificate};
 use serde_json::Value;
 
+const DOCUMENT: &str = include_str!("../../../docs/authentication.md");
+
 const SELF: &str = "/v1/identity/self/describe";
 
-/// What proxies at an address show.
-const SECRET: &str = "0123456789abcdef0123456789abcdef";
+/// What proxies at an address show in the document.
+const SECRET: &str = "5c9e8f4b1d7a2063c48fb05e9d16a7328e4fc1750b9a3d6286e1f07c5b2d9a44";
 
-/// A server that believes the proxy of the recordings, in this form.
-fn server(header: &str) -> Server {
-    let proxy = recorded("proxy").identity();
-    let tls = format!("  proxy:\n    identities: [{proxy}]\n    header: {{{header}}}\n");
-    Server::start(Path::new(crate::SEALEDGE), &tls, &for_admin("mem: {}"))
+/// The header of the forms that have no standard for it.
+const HEADER: &str = "X-Tls-Client-Cert";
+
+/// A block of the document in this language, by its number.
+fn block(language: &str, number: usize) -> &'static str {
+    blocks(DOCUMENT, language)[number]
 }
 
-/// One that believes whoever comes from this address and has the secret.
-fn server_by_secret(address: &str) -> Server {
-    let tls = format!("  proxy: {{addresses: ['{address}'], secret: {SECRET}}}\n");
-    Server::start(Path::new(crate::SEALEDGE), &tls, &for_admin("mem: {}"))
+/// What the document puts into a server's configuration: before nginx, before haproxy, and before proxies with a secret.
+fn settings(number: usize) -> String {
+    block("yaml", number)
+        .replace("kms.example.com", "localhost")
+        .replace("${PROXY_IDENTITY}", &proxy().identity().to_string())
+        .replace("${PROXY_SECRET}", SECRET)
+        .replace("10.0.0.7", "127.0.0.1")
+}
+
+fn server(settings: &str) -> Server {
+    let tls = settings.strip_prefix("tls:\n").unwrap();
+    Server::start(Path::new(crate::SEALEDGE), tls, &for_admin("mem: {}"))
 }
 
 fn proxy() -> Credentials {
@@ -40,33 +58,54 @@ async fn ask(address: &str, who: Option<&Credentials>, headers: &[(&str, &str)])
     client.send("GET", SELF, headers, "").await.unwrap()
 }
 
-/// nginx, which takes any certificate and writes a header by these directives.
-async fn nginx(server: &Server, header: &str) -> Option<Front> {
-    let directives = |place: &Place| {
-        format!(
-            "ssl_verify_client optional_no_ca; location / {{ {header}\nproxy_pass https://{};\n\
-             proxy_set_header Host $http_host; proxy_http_version 1.1; proxy_ssl_certificate {}; proxy_ssl_certificate_key {}; }}",
-            server.address,
-            place.file("proxy.cert"),
-            place.file("proxy.key")
-        )
-    };
-    Front::nginx(&proxy(), directives).await
+/// A proxy's configuration as the document has it, with the addresses and files that there are.
+fn placed(config: &str, place: &Place, server: &Server) -> String {
+    let certificate = server.folder.path().join("server.cert");
+    let certificate = certificate.display().to_string();
+    let mut config = config
+        .replace(":443 ssl", &format!("{} ssl", place.listen))
+        .replace(" 443 ssl", &format!(" {} ssl", place.listen))
+        .replace("10.0.0.5:7373", &server.address)
+        .replace("sealedge.internal", "localhost");
+    for folder in ["/etc/nginx", "/etc/haproxy"] {
+        config = config
+            .replace(&format!("{folder}/sealedge.crt"), &certificate)
+            .replace(folder, &place.folder);
+    }
+    config
 }
 
-/// haproxy, likewise.
-async fn haproxy(server: &Server, header: &str) -> Option<Front> {
-    let lines = |place: &Place| {
-        format!(
-            "  http-request set-header {header} if {{ ssl_c_used }}\n  \
-             http-request del-header {} unless {{ ssl_c_used }}\n  default_backend back\n\
-             backend back\n  server one {} ssl verify none crt {}",
-            header.split(' ').next().unwrap(),
-            server.address,
-            place.file("proxy.pem")
-        )
-    };
-    Front::haproxy(&proxy(), lines).await
+async fn nginx(server: &Server, config: &str) -> Option<Front> {
+    Front::nginx(&proxy(), |place| placed(config, place, server)).await
+}
+
+async fn haproxy(server: &Server, config: &str) -> Option<Front> {
+    Front::haproxy(&proxy(), |place| placed(config, place, server)).await
+}
+
+/// Shows its certificate as Go does: not if authorities are named that have not signed it.
+#[derive(Debug)]
+struct Careful(Arc<CertifiedKey>);
+
+impl Careful {
+    fn config(who: &Credentials) -> ClientConfig {
+        let key = PrivatePkcs8KeyDer::from(who.key.clone()).into();
+        let key = ring::sign::any_supported_type(&key).unwrap();
+        let certified = CertifiedKey::new(who.chain.clone(), key);
+        let mut config = client::config(None, rustls::DEFAULT_VERSIONS);
+        config.client_auth_cert_resolver = Arc::new(Self(certified.into()));
+        config
+    }
+}
+
+impl ResolvesClientCert for Careful {
+    fn resolve(&self, named: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        named.is_empty().then(|| self.0.clone())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
 }
 
 /// The client behind a proxy is who its certificate says, whatever it writes into the header itself.
@@ -82,6 +121,9 @@ async fn speaks_for_its_clients(front: &Front, header: &str) {
         let nobody = ask(&front.address, None, headers).await;
         assert_eq!(nobody.status, 400, "{nobody:?}");
     }
+    let careful = Client::connect_with(&front.address, Careful::config(&admin())).await;
+    let answer = careful.unwrap().call("GET", SELF, Value::Null).await;
+    assert_eq!(answer.json()["auth"], "forwarded", "{answer:?}");
     // And a client that signs gets through.
     let mut signing = Client::signing(&front.address, recorded("admin"))
         .await
@@ -92,61 +134,83 @@ async fn speaks_for_its_clients(front: &Front, header: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nginx_forwards_escaped_pem() {
-    let server = server("cert: X-Tls-Client-Cert");
-    let header = "proxy_set_header X-Tls-Client-Cert $ssl_client_escaped_cert;";
-    let Some(front) = nginx(&server, header).await else {
-        return;
-    };
-    speaks_for_its_clients(&front, "X-Tls-Client-Cert").await;
+    let server = server(&settings(0));
+    if let Some(front) = nginx(&server, block("nginx", 0)).await {
+        speaks_for_its_clients(&front, HEADER).await;
+    }
 }
 
 /// As Envoy writes it, which is not at hand.
 #[tokio::test(flavor = "multi_thread")]
 async fn nginx_forwards_what_envoy_would() {
-    let server = server("form: xfcc");
-    let header = "set $it ''; if ($ssl_client_fingerprint) {\n\
-                  set $it 'Hash=$ssl_client_fingerprint;Cert=\"$ssl_client_escaped_cert\"'; }\n\
-                  proxy_set_header X-Forwarded-Client-Cert $it;";
-    let Some(front) = nginx(&server, header).await else {
-        return;
-    };
-    speaks_for_its_clients(&front, "X-Forwarded-Client-Cert").await;
+    let form = "    header:\n      form: xfcc\nauth:\n";
+    let server = server(&settings(0).replace("auth:\n", form));
+    let line = line_with(block("nginx", 0), HEADER);
+    let lines = "set $it ''; if ($ssl_client_fingerprint) {\n\
+                 set $it 'Hash=$ssl_client_fingerprint;Cert=\"$ssl_client_escaped_cert\"'; }\n\
+                 proxy_set_header X-Forwarded-Client-Cert $it;";
+    let config = block("nginx", 0).replace(line, lines);
+    if let Some(front) = nginx(&server, &config).await {
+        speaks_for_its_clients(&front, "X-Forwarded-Client-Cert").await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn haproxy_forwards_der() {
-    let server = server("form: der");
-    let header = "X-Tls-Client-Cert %[ssl_c_der,base64]";
-    let Some(front) = haproxy(&server, header).await else {
-        return;
-    };
-    speaks_for_its_clients(&front, "X-Tls-Client-Cert").await;
+    let server = server(&settings(1));
+    if let Some(front) = haproxy(&server, block("haproxy", 0)).await {
+        speaks_for_its_clients(&front, HEADER).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn haproxy_forwards_client_cert() {
-    let server = server("form: client-cert");
-    let header = "Client-Cert :%[ssl_c_der,base64]:";
-    let Some(front) = haproxy(&server, header).await else {
-        return;
-    };
-    speaks_for_its_clients(&front, "Client-Cert").await;
+    let server = server(&settings(1).replace("form: der", "form: client-cert"));
+    let config = block("haproxy", 0)
+        .replace(HEADER, "Client-Cert")
+        .replace("%[ssl_c_der,base64]", ":%[ssl_c_der,base64]:");
+    if let Some(front) = haproxy(&server, &config).await {
+        speaks_for_its_clients(&front, "Client-Cert").await;
+    }
+}
+
+/// The line of a text that has this in it first.
+fn line_with<'a>(text: &'a str, part: &str) -> &'a str {
+    text.lines().find(|line| line.contains(part)).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_may_show_a_secret_instead_of_a_certificate() {
-    let server = server_by_secret("127.0.0.0/8");
-    let directives = |_: &Place| {
-        format!(
-            "ssl_verify_client optional_no_ca; location / {{ proxy_pass https://{};\n\
-             proxy_set_header X-Tls-Client-Cert $ssl_client_escaped_cert;\n\
-             proxy_set_header Host $http_host; proxy_set_header X-Proxy-Secret {SECRET}; }}",
-            server.address
+async fn nginx_may_show_a_secret_instead_of_a_certificate() {
+    let server = server(&settings(2));
+    let config = block("nginx", 0);
+    let config = config
+        .replace(
+            line_with(config, "proxy_ssl_certificate "),
+            block("nginx", 1),
         )
-    };
-    if let Some(front) = Front::nginx(&proxy(), directives).await {
-        speaks_for_its_clients(&front, "X-Tls-Client-Cert").await;
+        .replace(line_with(config, "proxy_ssl_certificate_key"), "");
+    if let Some(front) = nginx(&server, &config).await {
+        speaks_for_its_clients(&front, HEADER).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn haproxy_may_show_a_secret_instead_of_a_certificate() {
+    let form = "    header:\n      form: der\n";
+    let server = server(&settings(2).replace("    header:\n", form));
+    let backend = "    default_backend sealedge\n";
+    let secret = format!("{}{backend}", block("haproxy", 1));
+    let config = block("haproxy", 0)
+        .replace(backend, &secret)
+        .replace(" crt /etc/haproxy/proxy.pem", "");
+    if let Some(front) = haproxy(&server, &config).await {
+        speaks_for_its_clients(&front, HEADER).await;
+    }
+}
+
+#[tokio::test]
+async fn only_the_whole_secret_from_the_right_address_counts() {
+    let server = server(&settings(2));
     let escaped = admin().escaped();
     let cert = ("x-tls-client-cert", escaped.as_str());
     let right = ask(&server.address, None, &[cert, ("x-proxy-secret", SECRET)]).await;
@@ -161,7 +225,7 @@ async fn a_proxy_may_show_a_secret_instead_of_a_certificate() {
     }
     let twice = [cert, ("x-proxy-secret", SECRET), ("x-proxy-secret", SECRET)];
     assert_eq!(ask(&server.address, None, &twice).await.status, 400);
-    let elsewhere = server_by_secret("10.0.0.1");
+    let elsewhere = self::server(&settings(2).replace("127.0.0.1", "10.0.0.1"));
     let answer = ask(
         &elsewhere.address,
         None,
@@ -236,4 +300,14 @@ async fn certificates_come_from_an_authority_by_whichever_way() {
             "{answer:?}"
         );
     }
+    // No more than the client's own certificate is forwarded: what is between it and its authority has to be known.
+    let between = authority.below("between");
+    let far = between.issue(CertificateParams::default());
+    let refused = forward(&far).await;
+    assert!(refused.message().contains("is not trusted"), "{refused:?}");
+    let ca = server.folder.path().join("ca.pem");
+    std::fs::write(ca, authority.pem() + &between.pem()).unwrap();
+    server.reload(&tls, &config);
+    let answer = forward(&far).await;
+    assert_eq!(answer.message(), "identity does not exist");
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sealedge_tests::client::{Client, for_admin};
+use sealedge_tests::document::blocks;
 use sealedge_tests::openbao::{AppRole, OpenBao};
 use sealedge_tests::server::Server;
 use serde_json::{Value, json};
@@ -33,14 +34,6 @@ async fn ask(server: &Server, method: &str, path: &str) -> (u16, Value) {
     let answer = client.call(method, path, Value::Null).await;
     let json = serde_json::from_slice(&answer.body).unwrap_or_default();
     (answer.status, json)
-}
-
-/// The blocks of the README in this language.
-fn blocks(language: &str) -> Vec<&'static str> {
-    let mark = format!("```{language}\n");
-    let rest = README.split(&mark).skip(1);
-    let blocks = rest.map(|it| it.split_once("```").unwrap().0);
-    blocks.collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,8 +192,8 @@ async fn what_the_readme_sets_up_is_all_that_is_needed() {
     let bao = OpenBao::start(&program).await;
     let folder = tempfile::tempdir().unwrap();
     let ([v2, v1], [lines]) = (
-        blocks("hcl").try_into().unwrap(),
-        blocks("sh").try_into().unwrap(),
+        blocks(README, "hcl").try_into().unwrap(),
+        blocks(README, "sh").try_into().unwrap(),
     );
     let (_, transit) = v2.split_once("path \"transit").unwrap();
     let policy_v1 = format!("{v1}path \"transit{transit}");

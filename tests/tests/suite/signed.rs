@@ -17,6 +17,8 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
+use super::local_proxy;
+
 const SELF: &str = "/v1/identity/self/describe";
 
 fn server(tls: &str, more: &str) -> Server {
@@ -358,10 +360,9 @@ async fn the_command_line_does_as_it_is_told() {
     let front = front(&server).await;
     let by = ["--auth", "mtls", "key", "create", "a"];
     let (is_done, said) = command_line(&server, &front, &by).await;
-    assert!(
-        !is_done && said.contains("client certificate is required"),
-        "{said}"
-    );
+    assert!(!is_done, "{said}");
+    assert!(said.contains("client certificate is required"), "{said}");
+    assert!(said.contains("(--auth auto,"), "{said}");
     for address in [&front, &server.address] {
         let by = ["--auth", "signature", "key", "ls"];
         let (is_done, said) = command_line(&server, address, &by).await;
@@ -370,6 +371,26 @@ async fn the_command_line_does_as_it_is_told() {
     let signed = ("signature".to_owned(), 200);
     let all = [("none".to_owned(), 400), signed.clone(), signed];
     assert_eq!(requests(&server, 3), all);
+}
+
+#[tokio::test]
+async fn the_command_line_names_what_is_taken_where_signatures_are_not() {
+    let by_signature = ["-k", "--auth", "signature", "key", "ls"];
+    let off = server("", "auth: {signatures: off}\n");
+    let (_, said) = command_line(&off, &off.address, &by_signature).await;
+    assert!(said.contains("takes no signatures"), "{said}");
+    assert!(said.contains("by --auth mtls"), "{said}");
+    let server = server("", "");
+    let proxy = local_proxy::proxy("admin", &server, &[]);
+    let (_, said) = command_line(&server, &proxy.address, &by_signature).await;
+    assert!(said.contains("client certificate is required"), "{said}");
+    assert!(said.contains("(--auth mtls,"), "{said}");
+    // Who is not let in by a proxy is told so by it, and nothing of the server's policies.
+    let app = recorded("app").identity().to_string();
+    let proxy = local_proxy::proxy("admin", &server, &["--allow", &app]);
+    let (_, said) = command_line(&server, &proxy.address, &["-k", "key", "ls"]).await;
+    let allow = format!("--allow {}\n", recorded("admin").identity());
+    assert!(said.ends_with(&allow), "{said}");
 }
 
 #[tokio::test]

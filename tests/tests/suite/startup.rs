@@ -276,18 +276,31 @@ async fn ten_thousand_policies_are_no_burden() {
 
 #[test]
 fn a_certificate_that_clients_will_refuse_is_warned_of() {
-    let folder = tempfile::tempdir().unwrap();
-    let key = rcgen::KeyPair::generate().unwrap();
-    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    params.not_after = rcgen::date_time_ymd(2020, 1, 1);
-    let certificate = params.self_signed(&key).unwrap();
-    fs::write(folder.path().join("server.key"), key.serialize_pem()).unwrap();
-    fs::write(folder.path().join("server.cert"), certificate.pem()).unwrap();
-    let config = "admin: {identity: disabled}\nkeystore: {mem: {}}\n";
-    let server = Server::start_in(Path::new(super::SEALEDGE), folder, "", config);
-    let warning = server.wait_for_error("warning: tls.cert");
-    assert!(
-        warning.contains("has expired (Jan  1 00:00:00 2020"),
-        "{warning}"
-    );
+    for (from, to, said) in [
+        (2010, 2020, "has expired (Jan  1 00:00:00 2020"),
+        (4000, 4096, "is not valid before Jan  1 00:00:00 4000"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(from, 1, 1);
+        params.not_after = rcgen::date_time_ymd(to, 1, 1);
+        let certificate = params.self_signed(&key).unwrap();
+        fs::write(folder.path().join("server.key"), key.serialize_pem()).unwrap();
+        fs::write(folder.path().join("server.cert"), certificate.pem()).unwrap();
+        let config = "admin: {identity: disabled}\nkeystore: {mem: {}}\n";
+        let server = Server::start_in(Path::new(super::SEALEDGE), folder, "", config);
+        let warning = server.wait_for_error("warning: tls.cert");
+        assert!(warning.contains(said), "{warning}");
+        let client = Command::new(super::SEALEDGE)
+            .arg("status")
+            .env("KES_SERVER", &server.address)
+            .env("KES_API_KEY", recorded("admin").to_text().as_str())
+            .env("SSL_CERT_FILE", server.folder.path().join("server.cert"))
+            .output()
+            .unwrap();
+        let refused = String::from_utf8_lossy(&client.stderr).into_owned();
+        assert!(refused.contains("is not trusted"), "{refused}");
+        assert!(refused.contains("check the clock"), "{refused}");
+    }
 }

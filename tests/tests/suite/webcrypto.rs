@@ -17,19 +17,20 @@ const EXAMPLE: &str = concat!(
 const SCRIPT: &str = r#"
 const { signer } = await import(process.argv[1]);
 const sign = await signer(process.env.KES_API_KEY);
-const call = async (path, body = "") => {
+const call = async (method, path, body = "") => {
   const url = process.env.SERVER + path;
-  const headers = await sign("POST", url, body);
-  const response = await fetch(url, { method: "POST", body: body || undefined, headers });
+  const headers = await sign(method, url, body);
+  const response = await fetch(url, { method, body, headers });
   if (!response.ok) throw new Error(await response.text());
   return response.text();
 };
-await call("/v1/key/create/my-app-1");
+await call("POST", "/v1/key/create/my-app-1");
 const context = btoa("app");
-const dek = JSON.parse(await call("/v1/key/generate/my-app-1?from=node", JSON.stringify({ context })));
-const { ciphertext } = dek;
-const opened = JSON.parse(await call("/v1/key/decrypt/my-app-1", JSON.stringify({ ciphertext, context })));
-console.log(JSON.stringify([dek.plaintext, opened.plaintext]));
+const dek = JSON.parse(await call("post", "/v1/key/generate/my-app-1?from=node", JSON.stringify({ context })));
+const body = JSON.stringify({ ciphertext: dek.ciphertext, context });
+const opened = JSON.parse(await call("POST", "/v1/key/decrypt/my-app-1", new TextEncoder().encode(body)));
+const refused = await signer(process.env.KES_API_KEY.slice(0, -1)).catch((error) => error.message);
+console.log(JSON.stringify([dek.plaintext, opened.plaintext, refused]));
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,11 +54,12 @@ async fn the_example_signs_requests() {
         .output()
         .unwrap();
     assert!(ended.status.success(), "{ended:?}");
-    let deks: [Value; 2] = serde_json::from_slice(&ended.stdout).unwrap();
-    assert_eq!(deks[0], deks[1]);
+    let [dek, opened, refused]: [Value; 3] = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!(dek, opened);
+    assert_eq!(dek.as_str().map(str::len), Some(44), "{dek}");
     assert!(
-        deks[0].as_str().is_some_and(|dek| dek.len() == 44),
-        "{deks:?}"
+        refused.as_str().unwrap().contains("an API key is"),
+        "{refused}"
     );
 }
 
