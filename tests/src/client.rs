@@ -12,6 +12,8 @@ use hyper::{Request, Response, Uri, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair};
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use rustls::ClientConfig;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
@@ -66,6 +68,19 @@ impl Credentials {
             chain: vec![params.self_signed(&key).unwrap().der().clone()],
             key: key.serialize_der(),
         }
+    }
+
+    /// What signs requests by its key, one of P-256, and sends its certificates along.
+    ///
+    /// # Panics
+    /// If it is of another kind.
+    pub fn signer(&self) -> Signer {
+        let rng = SystemRandom::new();
+        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &self.key, &rng);
+        let key = key.unwrap();
+        let chain: Vec<_> = self.chain.iter().map(|der| &**der).collect();
+        let sign = move |message: &[u8]| key.sign(&rng, message).unwrap().as_ref().to_vec();
+        Signer::of_certificate(&chain, Box::new(sign)).unwrap()
     }
 
     /// The identity of the first certificate.
@@ -180,8 +195,16 @@ impl Client {
     /// # Errors
     /// As [`Client::connect`].
     pub async fn signing(address: &str, api_key: ApiKey) -> Result<Self, Error> {
+        Self::signing_by(address, Signer::new(api_key)).await
+    }
+
+    /// The same by this signer.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub async fn signing_by(address: &str, signer: Signer) -> Result<Self, Error> {
         let mut client = Self::connect(address, None).await?;
-        client.signer = Some(Signer::new(api_key));
+        client.signer = Some(signer);
         Ok(client)
     }
 

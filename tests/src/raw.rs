@@ -25,6 +25,16 @@ impl Raw {
         Self { stream }
     }
 
+    /// Connects without any.
+    ///
+    /// # Panics
+    /// As [`Raw::connect`].
+    pub async fn anonymous(address: &str) -> Self {
+        let config = config(None, rustls::DEFAULT_VERSIONS);
+        let stream = handshake(address, Arc::new(config)).await.unwrap();
+        Self { stream }
+    }
+
     /// Sends bytes. A server that has answered and closed already takes no more, which is no error; whether
     /// it took all.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {

@@ -15,6 +15,8 @@ mod changes;
 mod commands;
 #[path = "suite/crash.rs"]
 mod crash;
+#[path = "suite/credentials.rs"]
+mod credentials;
 #[path = "suite/dev.rs"]
 mod dev;
 #[path = "suite/faults.rs"]

@@ -355,7 +355,11 @@ async fn the_end_of_a_servers_life_does_not_wait_for_a_reader_that_is_stuck() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_ends_when_its_readers_certificate_expires_where_it_is_verified() {
-    for (tls, is_verified) in [(VERIFY, true), ("", false)] {
+    for (tls, is_signed, is_verified) in [
+        (VERIFY, false, true),
+        (VERIFY, true, true),
+        ("", false, false),
+    ] {
         let authority = Authority::new("ours");
         let (who, until) = short(&authority, 5);
         let config = format!(
@@ -364,7 +368,11 @@ async fn a_stream_ends_when_its_readers_certificate_expires_where_it_is_verified
         );
         let folder = folder_with(&authority);
         let server = Server::start_in(Path::new(crate::SEALEDGE), folder, tls, &config);
-        let mut client = Client::connect(&server.address, Some(&who)).await.unwrap();
+        let client = match is_signed {
+            true => Client::signing_by(&server.address, who.signer()).await,
+            false => Client::connect(&server.address, Some(&who)).await,
+        };
+        let mut client = client.unwrap();
         let mut stream = LogStream::of(&mut client, "error").await;
         if is_verified {
             assert_eq!(stream.next().await, None);
