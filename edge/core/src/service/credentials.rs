@@ -86,6 +86,20 @@ impl<P: Platform> Service<P> {
         presented: Option<&Presented>,
         now: Time,
     ) -> Result<Caller, Error> {
+        let caller = self.by_credential(client, method_and_path, presented, now);
+        caller.map_err(|error| match error {
+            Error::NoCertificate if !P::HANDSHAKES => Error::NoCredential,
+            error => error,
+        })
+    }
+
+    fn by_credential(
+        &self,
+        client: &Client,
+        method_and_path: (&str, &str),
+        presented: Option<&Presented>,
+        now: Time,
+    ) -> Result<Caller, Error> {
         let own = self.by_connection(client.principal(), now);
         let is_listed = own
             .as_ref()
@@ -93,7 +107,7 @@ impl<P: Platform> Service<P> {
         match presented {
             Some(presented) => {
                 let is_proxy = is_listed || self.has_secret(client.ip(), presented);
-                self.by_headers(own, is_proxy, method_and_path, presented, now)
+                self.by_headers(own, is_proxy, client.ip(), method_and_path, presented, now)
             }
             None if is_listed => Err(Error::NoCertificate),
             None => own,
@@ -139,6 +153,7 @@ impl<P: Platform> Service<P> {
         &self,
         own: Result<Caller, Error>,
         is_proxy: bool,
+        ip: &str,
         method_and_path: (&str, &str),
         presented: &Presented,
         now: Time,
@@ -158,7 +173,7 @@ impl<P: Platform> Service<P> {
             None
         };
         let signed = self.by_signature(method_and_path, presented, now);
-        let found = [own, forwarded, self.by_bearer(presented), signed];
+        let found = [own, forwarded, self.by_bearer(ip, presented), signed];
         // Signatures of others, for others, are no credential, and yet explain why there is none.
         let mut other = None;
         let mut caller = None;
@@ -276,7 +291,7 @@ impl<P: Platform> Service<P> {
     }
 
     /// The client whose API key the request carries (RFC 6750, 2.1).
-    fn by_bearer(&self, presented: &Presented) -> Option<Result<Caller, Error>> {
+    fn by_bearer(&self, ip: &str, presented: &Presented) -> Option<Result<Caller, Error>> {
         let value = match presented.only(AUTHORIZATION) {
             Ok(value) => value?,
             Err(why) => return Some(Err(Error::Signature(why.into()))),
@@ -285,8 +300,11 @@ impl<P: Platform> Service<P> {
         if !scheme.eq_ignore_ascii_case("bearer") {
             return None;
         }
+        let is_near = || ip.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
         Some(if !self.auth.bearer {
             Err(Error::MethodOff(Method::Bearer))
+        } else if presented.is_plain && !is_near() {
+            Err(Error::ExposedKey)
         } else if self.verifies_clients {
             Err(Error::NotCertified)
         } else {
