@@ -66,7 +66,7 @@ export default {
 };
 
 // A Durable Object whose methods are those of a class in wasm. They are called by RPC, and don't wait.
-class Object extends DurableObject {
+class Kept extends DurableObject {
   #class;
   #object;
   #generation;
@@ -91,7 +91,7 @@ class Object extends DurableObject {
   }
 }
 
-export class Keys extends Object {
+export class Keys extends Kept {
   constructor(context, env) {
     super(context, env, "Keys");
   }
@@ -112,7 +112,7 @@ export class Keys extends Object {
   }
 }
 
-export class Nonces extends Object {
+export class Nonces extends Kept {
   constructor(context, env) {
     super(context, env, "Nonces");
   }

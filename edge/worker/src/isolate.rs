@@ -1,14 +1,19 @@
 //! The service of this isolate: made at its first request, and kept as long as the isolate lives.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use sealedge_core::service::Service;
+use sealedge_core::time::Time;
 use wasm_bindgen::JsValue;
 
 use crate::configuration;
-use crate::outside::log_error;
+use crate::outside::{log_error, now};
 use crate::platform::Workers;
+
+/// How often what has expired is wiped, while requests come.
+const SWEEP: Duration = Duration::from_secs(1);
 
 thread_local! {
     static ISOLATE: OnceCell<Rc<Isolate>> = const { OnceCell::new() };
@@ -21,6 +26,18 @@ pub struct Isolate {
     pub service: Rc<Service<Workers>>,
     /// The headers that it wants to see.
     pub headers: Vec<String>,
+    swept: Cell<Time>,
+}
+
+impl Isolate {
+    /// Has the service wipe what has expired, if that was a while ago: nothing runs between requests.
+    pub fn sweep(&self) {
+        let now = now();
+        if now.since(self.swept.get()) >= SWEEP {
+            self.swept.set(now);
+            self.service.tick();
+        }
+    }
 }
 
 /// The isolate's service. Whatever keeps it from being made is looked at anew by the next request.
@@ -41,6 +58,7 @@ pub async fn of(env: &JsValue) -> Result<Rc<Isolate>, Vec<String>> {
     let isolate = Isolate {
         headers: service.credential_headers(),
         service,
+        swept: Cell::new(now()),
     };
     // Others may have been faster: then it is theirs.
     Ok(ISOLATE.with(|kept| kept.get_or_init(|| Rc::new(isolate)).clone()))

@@ -21,7 +21,7 @@ pub async fn answer(
     request: web_sys::Request,
 ) -> Result<web_sys::Response, JsValue> {
     let service = &isolate.service;
-    service.tick();
+    isolate.sweep();
     let Ok(uri) = request.url().parse::<Uri>() else {
         return by_door(400, "the URL can't be read");
     };

@@ -6,6 +6,8 @@ use std::process::Command;
 
 use sealedge_tests::front::program;
 
+use super::stores;
+
 #[test]
 fn the_worker_serves_and_refuses_what_it_should() {
     let (Some(node), Some(npm)) = (program("node"), program("npm")) else {
@@ -20,12 +22,14 @@ fn the_worker_serves_and_refuses_what_it_should() {
         .unwrap();
     assert!(built.success());
     let installed = install(&npm, &tests, &root.join("target/node"));
-    let run = Command::new(node)
-        .args(["--test", "--test-timeout=120000"])
-        .arg(tests.join("worker.test.mjs"))
-        .env("SEALEDGE_NODE_MODULES", installed)
-        .output()
-        .unwrap();
+    let mut run = Command::new(node);
+    if let Some(bao) = stores::program() {
+        run.env("SEALEDGE_BAO", bao);
+    }
+    run.args(["--test", "--test-concurrency=1", "--test-timeout=120000"])
+        .args(files(&tests))
+        .env("SEALEDGE_NODE_MODULES", installed);
+    let run = run.output().unwrap();
     let said = String::from_utf8_lossy(&run.stdout);
     assert!(run.status.success(), "{said}");
 }
@@ -42,5 +46,16 @@ fn install(npm: &Path, tests: &Path, folder: &Path) -> PathBuf {
         .status()
         .unwrap();
     assert!(installed.success());
-    folder.to_owned()
+    folder.canonicalize().unwrap()
+}
+
+fn files(tests: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(tests)
+        .unwrap()
+        .map(|file| file.unwrap().path());
+    let files: Vec<PathBuf> = files
+        .filter(|file| file.to_string_lossy().ends_with(".test.mjs"))
+        .collect();
+    assert!(!files.is_empty());
+    files
 }

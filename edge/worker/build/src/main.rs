@@ -14,6 +14,9 @@ use wasm_bindgen_cli_support::Bindgen;
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
+/// The settings of the compiler, in the workspace's `Cargo.toml`.
+const PROFILE: &str = "worker";
+
 /// What the Worker begins with, and what makes calls into wasm of its own.
 const ENTRY: &str = "entry.mjs";
 
@@ -39,20 +42,31 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// The module as the compiler makes it.
 fn compile(root: &Path) -> Result<PathBuf, Box<dyn Error>> {
-    let folder = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    // Of its own: as one unit, which other packages should not be built as.
-    let folder = folder.join("worker-build");
+    let folder = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .current_dir(root)
-        .env("CARGO_PROFILE_RELEASE_LTO", "fat")
-        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")
-        .env("CARGO_PROFILE_RELEASE_PANIC", "abort")
-        .args(["build", "--release", "--package", "sealedge-worker"])
-        .args(["--target", TARGET, "--target-dir"])
-        .arg(&folder)
+        .env("SEALEDGE_COMMIT", commit(root))
+        .args(["build", "--profile", PROFILE])
+        .args(["--package", "sealedge-worker"])
+        .args(["--target", TARGET])
         .status()?;
     if !status.success() {
         return Err("the Worker does not build: cargo has said why above".into());
     }
-    Ok(folder.join(TARGET).join("release/sealedge_worker.wasm"))
+    let folder = root.join(folder).join(TARGET).join(PROFILE);
+    Ok(folder.join("sealedge_worker.wasm"))
+}
+
+/// The version control revision that is being built, or `unknown`.
+fn commit(root: &Path) -> String {
+    let git = Command::new("git")
+        .current_dir(root)
+        .args(["rev-parse", "HEAD"])
+        .output();
+    match git {
+        Ok(output) if output.status.success() => {
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        }
+        _ => "unknown".to_owned(),
+    }
 }
