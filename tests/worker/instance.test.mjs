@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { bearer, bindings, logged, message, root, send } from "./client.mjs";
+import { bearer, bindings, logged, message, root, send, signed } from "./client.mjs";
 import { start } from "./server.mjs";
 
 // The real wasm, whose memory is made to end in the middle of a call, or after it.
@@ -31,6 +31,24 @@ test("a trap costs a 500, and the service starts anew", { timeout: 20_000 }, asy
     await logged(trapped, "the service has stopped and starts anew");
   } finally {
     await trapped.stop();
+  }
+});
+
+// Whose objects fail, be it for a while.
+test("a signed request that can't be remembered is refused", { timeout: 20_000 }, async () => {
+  const entry = await readFile(join(root, "target/worker/entry.mjs"), "utf8");
+  const remember = "remember(nonce, until) {";
+  assert.ok(entry.includes(remember));
+  const replace = { "entry.mjs": entry.replace(remember, `${remember} throw new Error("on purpose");`) };
+  const forgetful = await start({ bindings, replace });
+  try {
+    assert.equal((await send(forgetful, "POST", "/v1/key/create/a", bearer)).status, 200);
+    const refused = await signed(forgetful, "POST", "/v1/key/generate/a", "{}");
+    assert.equal(refused.status, 503, refused.text);
+    assert.match(message(refused), /try again later/);
+    await logged(forgetful, "on purpose");
+  } finally {
+    await forgetful.stop();
   }
 });
 
