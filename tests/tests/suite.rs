@@ -99,6 +99,8 @@ mod unseal;
 mod vault;
 #[path = "suite/webcrypto.rs"]
 mod webcrypto;
+#[path = "suite/worker.rs"]
+mod worker;
 
 /// The program.
 const SEALEDGE: &str = env!("CARGO_BIN_EXE_sealedge-under-test");

@@ -86,6 +86,8 @@ macro_rules! translations {
                     Keystore::Memory => types::Store::Memory,
                     Keystore::Fs { path } => types::Store::Files(path.clone()),
                     Keystore::Vault(settings) => types::Store::Remote(settings.to_string()),
+                    // The parser has refused it.
+                    Keystore::DurableObjects => types::Store::Remote("Durable Objects".to_owned()),
                 },
                 values: config.values(),
                 clients: config.clients(),

@@ -47,6 +47,8 @@ pub const LONGEST_HEADER: usize = 16 << 10;
 pub struct Presented {
     /// For whom the request is: the header `Host` or `:authority`, as it came.
     pub authority: String,
+    /// Whether it came over plain HTTP, so that others may have read it.
+    pub is_plain: bool,
     /// What follows the path's `?`, if there is one.
     pub query: Option<String>,
     /// The headers that [`crate::service::Service::credential_headers`] names: names in lower case,

@@ -36,6 +36,8 @@ pub enum Error {
     },
     /// The route wants a certificate, and there is none.
     NoCertificate,
+    /// The same where clients can't show a certificate.
+    NoCredential,
     /// More than one certificate could be the client's.
     SeveralCertificates,
     /// The client's certificate is not the one whose key signed the handshake.
@@ -62,6 +64,8 @@ pub enum Error {
     Header(BadHeader),
     /// A client has shown no certificate of a trusted authority, and must.
     NotCertified,
+    /// A bearer key came over plain HTTP from elsewhere than this machine.
+    ExposedKey,
     /// What is sent as a bearer key is none.
     BearerKey(NotAnApiKey),
     /// No policy allows the request.
@@ -111,6 +115,8 @@ pub enum Error {
         /// What is wrong with it.
         source: CorruptKey,
     },
+    /// The platform does not hand out logs.
+    NoLogStreams,
     /// The request took longer than its route allows.
     TimedOut {
         /// The request's path.
@@ -191,6 +197,7 @@ impl Error {
             | Self::SeveralCredentials(..)
             | Self::Header(_)
             | Self::NotCertified
+            | Self::ExposedKey
             | Self::BearerKey(_)
             | Self::InvalidName(..)
             | Self::InvalidPattern(_)
@@ -198,11 +205,13 @@ impl Error {
             | Self::InvalidImport
             | Self::NotAuthentic
             | Self::KeyExists => 400,
+            Self::NoCredential => 401,
             Self::NotAllowed => 403,
             Self::NoRoute | Self::NotFound(_) => 404,
             Self::Method { .. } => 405,
             Self::Unsupported(_) | Self::KeySize(_) => 406,
             Self::NoHmac(_) => 409,
+            Self::NoLogStreams => 501,
             Self::Store {
                 action: Action::Status,
                 source: StoreError::Unreachable(_),
@@ -261,6 +270,9 @@ impl fmt::Display for Error {
                 write!(f, "received method '{got}' expected '{expected}'")
             }
             Self::NoCertificate => f.write_str("tls: client certificate is required"),
+            Self::NoCredential => f.write_str(
+                "no credential: sign the request (RFC 9421), or send a bearer key where that is on",
+            ),
             Self::SeveralCertificates => {
                 f.write_str("tls: received more than one client certificate")
             }
@@ -297,6 +309,9 @@ impl fmt::Display for Error {
             Self::NotCertified => f.write_str(
                 "a client certificate of a trusted authority is required: in the TLS handshake, or else in the \
                  header 'client-cert' of a signed request; bearer keys and keys alone are not enough",
+            ),
+            Self::ExposedKey => f.write_str(
+                "a bearer key over plain HTTP, which others may have read: use another key, and HTTPS",
             ),
             Self::BearerKey(why) => why.fmt(f),
             Self::NotAllowed => f.write_str("not authorized: insufficient permissions"),
@@ -344,6 +359,9 @@ impl fmt::Display for Error {
                 f.write_str(failed_to(*action))
             }
             Self::Corrupt { .. } => f.write_str(failed_to(Action::Read)),
+            Self::NoLogStreams => f.write_str(
+                "logs can't be read as a stream here: read them where the platform keeps them",
+            ),
             Self::TimedOut { .. } => f.write_str("the request took too long"),
         }
     }

@@ -87,6 +87,11 @@ impl<W: World> World for &W {
 
 /// Everything that a platform lends to the service.
 pub trait Platform: World + 'static {
+    /// Whether clients can show a certificate in the handshake of their connection.
+    const HANDSHAKES: bool = true;
+    /// Whether it hands out logs as streams.
+    const LOG_STREAMS: bool = true;
+
     /// The key store of the platform itself: files, memory, a database.
     type Store: Store;
     /// Fast symmetric primitives, or the service's own.

@@ -33,6 +33,8 @@ pub struct Response {
     /// Whether the client is told how to sign requests, by the header `Accept-Signature` with
     /// [`crate::auth::signature::ACCEPT`].
     pub asks_for_signature: bool,
+    /// The value of the header `WWW-Authenticate` (RFC 9110, 11.6.1): there is one with status 401.
+    pub challenge: Option<&'static str>,
     /// The body, which may hold a DEK.
     pub body: Zeroizing<Vec<u8>>,
 }
@@ -66,6 +68,7 @@ impl Response {
             status: 200,
             content_type: None,
             asks_for_signature: false,
+            challenge: None,
             body: Zeroizing::default(),
         }
     }
@@ -81,6 +84,7 @@ impl Response {
             status: 200,
             content_type: Some(content_type),
             asks_for_signature: false,
+            challenge: None,
             body: body.into(),
         }
     }

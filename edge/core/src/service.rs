@@ -330,8 +330,10 @@ impl<P: Platform> Service<P> {
         if let Some(detail) = error.detail().filter(|_| !is_logged) {
             self.platform.error(&detail);
         }
+        let is_asked = matches!(error, Error::NoCertificate | Error::NoCredential);
         Response {
-            asks_for_signature: self.auth.signatures && *error == Error::NoCertificate,
+            asks_for_signature: self.auth.signatures && is_asked,
+            challenge: (*error == Error::NoCredential).then(|| self.auth.challenge()),
             ..Response::error(error)
         }
     }

@@ -125,6 +125,7 @@ fn config(admin: Identity, more: &str) -> Config {
         tls: true,
         client_verification: true,
         memory: true,
+        files: true,
         api_paths: &configurable(),
     };
     let Ok(parsed) = parse(&text, &|_| None, &supported) else {

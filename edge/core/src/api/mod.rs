@@ -54,6 +54,7 @@ pub(crate) async fn serve<P: Platform>(
         Operation::DescribeIdentity => identity::describe(service, call.argument),
         Operation::ListIdentities => identity::list(service, call.argument),
         Operation::DescribeSelf => identity::describe_self(service, call.caller),
+        Operation::ErrorLog | Operation::AuditLog if !P::LOG_STREAMS => Err(Error::NoLogStreams),
         Operation::ErrorLog => return Ok(subscription(Topic::Error)),
         Operation::AuditLog => return Ok(subscription(Topic::Audit)),
     };

@@ -43,6 +43,17 @@ impl Config {
     }
 }
 
+impl Auth {
+    /// Which credentials are taken, as `WWW-Authenticate` says it (RFC 9110, 11.6.1).
+    pub const fn challenge(&self) -> &'static str {
+        match (self.signatures, self.bearer) {
+            (true, true) => "Signature realm=\"sealedge\", Bearer realm=\"sealedge\"",
+            (false, true) => "Bearer realm=\"sealedge\"",
+            (_, false) => "Signature realm=\"sealedge\"",
+        }
+    }
+}
+
 /// The longest window: all requests in it are remembered.
 const LONGEST_WINDOW: Duration = Duration::from_secs(15 * 60);
 

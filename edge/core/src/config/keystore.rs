@@ -21,6 +21,7 @@ const STORES: &[(&str, Entry)] = &[
     ("mem", Store(&[])),
     ("fs", Store(&[("path", Value)])),
     ("vault", Store(vault::FIELDS)),
+    ("cloudflare", Vendor(&[("durableobjects", Store(&[]))])),
     (
         "fortanix",
         Vendor(&[(
@@ -184,8 +185,9 @@ impl Choice<'_> {
     /// The store, if this platform has it. Whatever is read of its fields, all are checked.
     fn read(&self, store: &Fields<'_>, known: Known) -> Option<Keystore> {
         let supported = self.supported.keystores;
-        let name = store.at.name();
-        let built = matches!(name, "mem" | "fs" | "vault");
+        let field = store.at.to_string();
+        let name = field.strip_prefix("keystore.").unwrap_or(&field);
+        let built = matches!(name, "mem" | "fs" | "vault" | "cloudflare.durableobjects");
         if !built || !supported.contains(&name) {
             let who = if built { "on this platform" } else { "yet" };
             let others = listed(supported);
@@ -197,6 +199,7 @@ impl Choice<'_> {
         }
         match name {
             "mem" => Some(Keystore::Memory),
+            "cloudflare.durableobjects" => Some(Keystore::DurableObjects),
             "vault" => vault::vault(store).map(|settings| Keystore::Vault(Box::new(settings))),
             _ => {
                 let path = store

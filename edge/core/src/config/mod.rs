@@ -232,13 +232,16 @@ pub enum Keystore {
     },
     /// HashiCorp Vault or OpenBao.
     Vault(Box<Vault>),
+    /// The Durable Objects of a Cloudflare Worker: `keystore: {cloudflare: {durableobjects: {}}}`, which
+    /// KES does not have.
+    DurableObjects,
 }
 
 impl Keystore {
     /// The servers that the key store needs, the first ones of [`Config::destinations`].
     pub fn destinations(&self) -> Vec<Destination> {
         match self {
-            Self::Memory | Self::Fs { .. } => Vec::new(),
+            Self::Memory | Self::Fs { .. } | Self::DurableObjects => Vec::new(),
             Self::Vault(settings) => vec![settings.access.server.clone()],
         }
     }
@@ -246,7 +249,7 @@ impl Keystore {
     /// The files that the key store reads again and again.
     pub fn files(&self) -> Vec<String> {
         match self {
-            Self::Memory | Self::Fs { .. } => Vec::new(),
+            Self::Memory | Self::Fs { .. } | Self::DurableObjects => Vec::new(),
             Self::Vault(settings) => settings.access.files(),
         }
     }
@@ -255,7 +258,8 @@ impl Keystore {
 /// What a platform can do. A configuration that asks for more is refused, by the field's name.
 #[derive(Clone, Copy, Debug)]
 pub struct Supported<'a> {
-    /// The key stores, by their names in the configuration: `fs`, `mem`, `vault`.
+    /// The key stores, by their paths in the section `keystore`: `fs`, `mem`, `vault`,
+    /// `cloudflare.durableobjects`.
     pub keystores: &'a [&'a str],
     /// Whether it ends TLS itself, with `tls.key` and `tls.cert`. If not, these two, the password
     /// and the authorities are refused.
@@ -265,6 +269,8 @@ pub struct Supported<'a> {
     /// Whether it has memory between requests. If not, `seal.unseal.vault` is refused: each request
     /// would wait for the server.
     pub memory: bool,
+    /// Whether it has files. If not, every path of one is refused.
+    pub files: bool,
     /// The paths that may stand in the section `api`, and whether each may have `skip_auth`.
     /// A path that ends in `/` takes a name after it; the configuration may leave out that slash.
     pub api_paths: &'a [(&'a str, bool)],
@@ -315,7 +321,7 @@ pub fn parse(
     supported: &Supported<'_>,
 ) -> Result<Parsed, Vec<Problem>> {
     let tree = tree::read(text).map_err(|problem| vec![problem])?;
-    let reader = walk::Reader::new(variables);
+    let reader = walk::Reader::new(variables, supported.files);
     let config = sections::config(&reader.root(&tree), supported);
     let (errors, warnings) = reader.problems();
     match config {
@@ -338,6 +344,27 @@ pub fn parse_for_host(
         tls: true,
         client_verification: true,
         memory: true,
+        files: true,
+        api_paths: &configurable(),
+    };
+    parse(text, variables, &supported)
+}
+
+/// [`parse`] for Cloudflare Workers, where `variables` are secrets and variables of the Worker.
+///
+/// # Errors
+///
+/// As [`parse`].
+pub fn parse_for_workers(
+    text: &str,
+    variables: &dyn Fn(&str) -> Option<String>,
+) -> Result<Parsed, Vec<Problem>> {
+    let supported = Supported {
+        keystores: &["cloudflare.durableobjects", "vault"],
+        tls: false,
+        client_verification: false,
+        memory: false,
+        files: false,
         api_paths: &configurable(),
     };
     parse(text, variables, &supported)

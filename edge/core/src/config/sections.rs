@@ -9,7 +9,8 @@ use super::proxies::proxies;
 use super::seal::seal;
 use super::walk::{At, Fields, Noted, listed, nearest};
 use super::{
-    ApiSettings, CacheExpiry, Config, LogSettings, PolicySettings, Proxies, Supported, Tls,
+    ApiSettings, CacheExpiry, Config, Keystore, LogSettings, PolicySettings, Proxies, Supported,
+    Tls,
 };
 use crate::conceal::begins_as_identity;
 use crate::identity::Identity;
@@ -19,6 +20,7 @@ const VERSION: &str = "v1";
 const DEFAULT_ADDRESS: &str = "0.0.0.0:7373";
 const NO_TLS_KEY: &str = "no TLS private key; write the path of its PEM file";
 const NO_TLS_CERT: &str = "no TLS certificate; write the path of its PEM file";
+const NOT_SEALED: &str = "keys in Durable Objects have to be sealed: write `recipients`, and `unseal.identity` with `${NAME}` of a secret (`sealedge seal new`)";
 const NOT_A_NAME: &str = "a name is 1 to 80 of A-Z, a-z, 0-9, `-` and `_`, with `-` neither first nor last, and not `_` alone";
 const NO_CLIENT: &str =
     "no client can have this identity: it is not 64 hexadecimal digits in lower case";
@@ -55,6 +57,9 @@ pub(super) fn config(root: &At<'_>, supported: &Supported<'_>) -> Option<Config>
     // One with nothing in it is a mistake: what is stored would not be sealed.
     let section = fields.get("seal");
     let seal = section.map(|at| seal(at, supported, destinations));
+    if section.is_none() && matches!(keystore, Some(Keystore::DurableObjects)) {
+        root.missing("seal", NOT_SEALED);
+    }
     Some(Config {
         address,
         admin,

@@ -12,6 +12,7 @@ mod secrets;
 mod unseal;
 mod values;
 mod vault;
+mod workers;
 
 const SAMPLE: &str = include_str!("testdata/server-config.yaml");
 
@@ -31,6 +32,7 @@ const ALL: Supported<'_> = Supported {
     tls: true,
     client_verification: true,
     memory: true,
+    files: true,
     api_paths: PATHS,
 };
 
@@ -40,6 +42,7 @@ const EDGE: Supported<'_> = Supported {
     tls: false,
     client_verification: false,
     memory: false,
+    files: false,
     api_paths: PATHS,
 };
 

@@ -23,14 +23,17 @@ const LONGEST_PATH: usize = 4096;
 /// What the whole walk shares.
 pub(super) struct Reader<'r> {
     variables: &'r dyn Fn(&str) -> Option<String>,
+    /// Whether there are files to be named.
+    has_files: bool,
     errors: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
 }
 
 impl<'r> Reader<'r> {
-    pub fn new(variables: &'r dyn Fn(&str) -> Option<String>) -> Self {
+    pub fn new(variables: &'r dyn Fn(&str) -> Option<String>, has_files: bool) -> Self {
         Self {
             variables,
+            has_files,
             errors: RefCell::default(),
             warnings: RefCell::default(),
         }
@@ -265,6 +268,10 @@ impl<'w> At<'w> {
     pub fn path(&self) -> Result<Option<Zeroizing<String>>, Noted> {
         let text = self.text()?;
         self.error(match &text {
+            Some(_) if !self.reader.has_files => {
+                "this platform has no files: remove this, or write what would be in the file as `${NAME}` of a \
+                 secret where that is taken"
+            }
             Some(path) if has_secret(path) => {
                 "this looks like a secret, and a path belongs here: write it to a file of mode 0600"
             }

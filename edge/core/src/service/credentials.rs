@@ -97,6 +97,20 @@ impl<P: Platform> Service<P> {
         presented: Option<&Presented>,
         now: Time,
     ) -> Result<Caller, Error> {
+        let caller = self.by_credential(client, method_and_path, presented, now);
+        caller.map_err(|error| match error {
+            Error::NoCertificate if !P::HANDSHAKES => Error::NoCredential,
+            error => error,
+        })
+    }
+
+    fn by_credential(
+        &self,
+        client: &Client,
+        method_and_path: (&str, &str),
+        presented: Option<&Presented>,
+        now: Time,
+    ) -> Result<Caller, Error> {
         let own = self.by_connection(client.principal(), now);
         let is_listed = own
             .as_ref()
@@ -107,7 +121,7 @@ impl<P: Platform> Service<P> {
                     true => Ok(()),
                     false => self.has_secret(client.ip(), presented),
                 };
-                self.by_headers(own, proxy, method_and_path, presented, now)
+                self.by_headers(own, proxy, client.ip(), method_and_path, presented, now)
             }
             None if is_listed => Err(Error::NoCertificate),
             None => own,
@@ -155,6 +169,7 @@ impl<P: Platform> Service<P> {
         &self,
         own: Result<Caller, Error>,
         proxy: Result<(), NotAProxy>,
+        ip: &str,
         method_and_path: (&str, &str),
         presented: &Presented,
         now: Time,
@@ -173,7 +188,7 @@ impl<P: Platform> Service<P> {
         let found = [
             (Method::Mtls, own),
             (Method::Forwarded, forwarded),
-            (Method::Bearer, self.by_bearer(presented)),
+            (Method::Bearer, self.by_bearer(ip, presented)),
             (
                 Method::Signature,
                 self.by_signature(method_and_path, presented, now),
@@ -315,7 +330,7 @@ impl<P: Platform> Service<P> {
     }
 
     /// The client whose API key the request carries (RFC 6750, 2.1).
-    fn by_bearer(&self, presented: &Presented) -> Option<Result<Caller, Error>> {
+    fn by_bearer(&self, ip: &str, presented: &Presented) -> Option<Result<Caller, Error>> {
         let value = match presented.only(AUTHORIZATION) {
             Ok(value) => value?,
             Err(why) => return Some(Err(Error::Header(why))),
@@ -324,10 +339,12 @@ impl<P: Platform> Service<P> {
         if !scheme.eq_ignore_ascii_case("bearer") {
             return None;
         }
+        let is_near = || ip.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
         let key = token.trim_matches(' ').parse::<ApiKey>();
         Some(match key {
             Err(why @ NotAnApiKey::Prefix) => Err(Error::BearerKey(why)),
             _ if !self.auth.bearer => Err(Error::MethodOff(Method::Bearer)),
+            _ if presented.is_plain && !is_near() => Err(Error::ExposedKey),
             _ if self.verifies_clients => Err(Error::NotCertified),
             Err(why) => Err(Error::BearerKey(why)),
             Ok(key) => Ok(Caller::unsigned(key.identity(), Method::Bearer, None)),

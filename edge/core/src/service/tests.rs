@@ -13,19 +13,20 @@ use crate::store::remote::Remote;
 use crate::store::remote::fake::{Fake, Reply};
 use zeroize::Zeroizing;
 
+mod edge;
 mod unseal;
 
 const ADMIN: Identity = Identity::from_bytes([1; 32]);
 const AWAY: &str = "the key store https://vault:8200 is away: connection refused";
 const BACK: &str = "the key store https://vault:8200 is back";
 
-/// A platform of one instance.
-struct Machine<S> {
+/// A platform of one instance; one at the `EDGE` has neither certificates of clients nor streams of logs.
+struct Machine<S, const EDGE: bool = false> {
     fake: Fake,
     store: S,
 }
 
-impl<S: 'static> World for Machine<S> {
+impl<S: 'static, const EDGE: bool> World for Machine<S, EDGE> {
     fn now(&self) -> Time {
         self.fake.now()
     }
@@ -51,7 +52,10 @@ impl<S: 'static> World for Machine<S> {
     }
 }
 
-impl<S: Store + 'static> Platform for Machine<S> {
+impl<S: Store + 'static, const EDGE: bool> Platform for Machine<S, EDGE> {
+    const HANDSHAKES: bool = !EDGE;
+    const LOG_STREAMS: bool = !EDGE;
+
     type Store = S;
     type Crypto = RustCrypto;
     type Body = NoBody;
@@ -118,6 +122,7 @@ fn configured(more: &str) -> Config {
         tls: true,
         client_verification: true,
         memory: true,
+        files: true,
         api_paths: &[],
     };
     let Ok(parsed) = parse(&text, &|_| None, &supported) else {

@@ -92,6 +92,7 @@ pub fn place(keystore: &Keystore) -> String {
         Keystore::Memory => "memory".to_owned(),
         Keystore::Fs { path } => format!("the directory {path}"),
         Keystore::Vault(settings) => settings.to_string(),
+        Keystore::DurableObjects => "Durable Objects".to_owned(),
     }
 }
 

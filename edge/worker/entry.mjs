@@ -1,0 +1,122 @@
+// Where the Workers runtime comes in. All that is served is decided in wasm; what is here keeps one instance of
+// it alive. An instance that has trapped is not entered again: whoever waits for it gets a 500, and the next
+// call makes a new one.
+import { DurableObject } from "cloudflare:workers";
+import module from "./sealedge_bg.wasm";
+import * as wasm from "./sealedge.js";
+
+// How many instances there were: what belongs to an earlier one is not used in this one.
+let generation = 0;
+let isAlive = false;
+// How to end the calls that wait for the instance.
+const waiting = new Set();
+
+function instance() {
+  if (!isAlive) {
+    if (generation === 0) wasm.initSync({ module });
+    else wasm.__wbg_reset_state();
+    generation += 1;
+    isAlive = true;
+    wasm.on_panic(died);
+  }
+  return wasm;
+}
+
+function died(why) {
+  isAlive = false;
+  console.error(JSON.stringify({ message: `the service has stopped and starts anew: ${why}` }));
+  for (const end of waiting) end(new Error("the service has stopped"));
+  waiting.clear();
+}
+
+// What traps without a panic of Rust: the stack or the memory is at its end.
+function noticed(error) {
+  if (isAlive && error instanceof WebAssembly.RuntimeError) died(error.message);
+}
+addEventListener("error", (event) => noticed(event.error));
+addEventListener("unhandledrejection", (event) => noticed(event.reason));
+
+// A call that ends, even if the instance does not live so long.
+function ended(call) {
+  return new Promise((resolve, reject) => {
+    waiting.add(reject);
+    const done = (settle) => (value) => {
+      waiting.delete(reject);
+      settle(value);
+    };
+    try {
+      call(instance()).then(done(resolve), done(reject));
+    } catch (error) {
+      noticed(error);
+      done(reject)(error);
+    }
+  });
+}
+
+export default {
+  async fetch(request, env, context) {
+    const answer = ended((wasm) => wasm.serve(request, env)).catch((error) => {
+      console.error(JSON.stringify({ message: `a request was lost: ${error}` }));
+      return Response.json({ message: "internal server error" }, { status: 500 });
+    });
+    // A client that goes away does not stop what its request has begun.
+    context.waitUntil(answer);
+    return answer;
+  },
+};
+
+// A Durable Object whose methods are those of a class in wasm. They are called by RPC, and don't wait.
+class Kept extends DurableObject {
+  #class;
+  #object;
+  #generation;
+
+  constructor(context, env, name) {
+    super(context, env);
+    this.#class = name;
+  }
+
+  call(method, ...values) {
+    try {
+      const wasm = instance();
+      if (this.#generation !== generation) {
+        this.#object = new wasm[this.#class](this.ctx);
+        this.#generation = generation;
+      }
+      return this.#object[method](...values);
+    } catch (error) {
+      noticed(error);
+      throw error;
+    }
+  }
+}
+
+export class Keys extends Kept {
+  constructor(context, env) {
+    super(context, env, "Keys");
+  }
+  create(name, value) {
+    return this.call("create", name, value);
+  }
+  read(name) {
+    return this.call("read", name);
+  }
+  remove(name) {
+    return this.call("remove", name);
+  }
+  list(prefix, after, limit) {
+    return this.call("list", prefix, after, limit);
+  }
+  status() {
+    return this.call("status");
+  }
+}
+
+export class Nonces extends Kept {
+  constructor(context, env) {
+    super(context, env, "Nonces");
+  }
+  remember(nonce, until) {
+    return this.call("remember", nonce, until);
+  }
+}

@@ -1,0 +1,70 @@
+//! The service of this isolate: made at its first request, and kept as long as the isolate lives.
+
+use std::cell::{Cell, OnceCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use sealedge_core::service::Service;
+use sealedge_core::time::Time;
+use wasm_bindgen::JsValue;
+
+use crate::configuration;
+use crate::outside::{log_error, now};
+use crate::platform::Workers;
+
+/// How often what has expired is wiped, while requests come.
+const SWEEP: Duration = Duration::from_secs(1);
+
+thread_local! {
+    static ISOLATE: OnceCell<Rc<Isolate>> = const { OnceCell::new() };
+}
+
+/// What an isolate keeps from one request to the next. Nothing in it is bound to a request, as what the
+/// platform does for one would be.
+pub struct Isolate {
+    /// The service.
+    pub service: Rc<Service<Workers>>,
+    /// The headers that it wants to see.
+    pub headers: Vec<String>,
+    swept: Cell<Time>,
+}
+
+impl Isolate {
+    /// Has the service wipe what has expired, if that was a while ago: nothing runs between requests.
+    pub fn sweep(&self) {
+        let now = now();
+        if now.since(self.swept.get()) >= SWEEP {
+            self.swept.set(now);
+            self.service.tick();
+        }
+    }
+}
+
+/// The isolate's service. Whatever keeps it from being made is looked at anew by the next request.
+///
+/// # Errors
+/// What the operator should know, a line each.
+pub async fn of(env: &JsValue) -> Result<Rc<Isolate>, Vec<String>> {
+    if let Some(isolate) = there() {
+        return Ok(isolate);
+    }
+    let (config, warnings) = configuration::read(env)?;
+    let platform = Workers::new(env, &config).map_err(|why| vec![why])?;
+    let service = Rc::new(Service::new(config, platform));
+    let warning = service.prepare().await.map_err(|why| vec![why])?;
+    for warning in warnings.into_iter().chain(warning) {
+        log_error(&format!("warning: {warning}"));
+    }
+    let isolate = Isolate {
+        headers: service.credential_headers(),
+        service,
+        swept: Cell::new(now()),
+    };
+    // Others may have been faster: then it is theirs.
+    Ok(ISOLATE.with(|kept| kept.get_or_init(|| Rc::new(isolate)).clone()))
+}
+
+/// The isolate's service, if it is made.
+pub fn there() -> Option<Rc<Isolate>> {
+    ISOLATE.with(|kept| kept.get().cloned())
+}

@@ -1,0 +1,157 @@
+//! Workers as the service's platform.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use sealedge_core::audit::Record;
+use sealedge_core::auth::nonces::{Lifetime, Nonce, Replay};
+use sealedge_core::config::Config;
+use sealedge_core::crypto::RustCrypto;
+use sealedge_core::identity::Identity;
+use sealedge_core::metrics;
+use sealedge_core::name::Name;
+use sealedge_core::outgoing::{Fault, Request, Response};
+use sealedge_core::platform::{Platform, System, World};
+use sealedge_core::time::Time;
+use wasm_bindgen::JsValue;
+use zeroize::Zeroizing;
+
+use crate::isolate;
+use crate::objects::nonces::Seen;
+use crate::outside::{self, Outside};
+use crate::store::Keys;
+use crate::stream::RequestBody;
+
+/// What the platform lends to the service of one isolate.
+pub struct Workers {
+    outside: Outside,
+    keys: Keys,
+    seen: Seen,
+    started: Time,
+    totals: RefCell<Vec<u64>>,
+}
+
+impl Workers {
+    /// The platform as this configuration uses it.
+    ///
+    /// # Errors
+    /// Something is not bound to the Worker.
+    pub fn new(env: &JsValue, config: &Config) -> Result<Self, String> {
+        let outside = Outside::new(config);
+        Ok(Self {
+            keys: Keys::new(env, &config.keystore, &outside)?,
+            seen: Seen::new(env)?,
+            started: outside.now(),
+            totals: RefCell::default(),
+            outside,
+        })
+    }
+}
+
+impl World for Workers {
+    fn now(&self) -> Time {
+        self.outside.now()
+    }
+
+    fn random(&self, buffer: &mut [u8]) {
+        self.outside.random(buffer);
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        self.outside.sleep(duration).await;
+    }
+
+    async fn fetch(&self, request: Request) -> Result<Response, Fault> {
+        self.outside.fetch(request).await
+    }
+
+    async fn file(&self, path: &str) -> Result<Zeroizing<Vec<u8>>, String> {
+        self.outside.file(path).await
+    }
+
+    fn log_error(&self, line: &str) {
+        self.outside.log_error(line);
+    }
+}
+
+impl Platform for Workers {
+    const HANDSHAKES: bool = false;
+    const LOG_STREAMS: bool = false;
+
+    type Store = Keys;
+    type Crypto = RustCrypto;
+    type Body = RequestBody;
+
+    fn store(&self) -> &Keys {
+        &self.keys
+    }
+
+    fn crypto(&self) -> &RustCrypto {
+        &RustCrypto
+    }
+
+    /// Only this isolate can be told: others may serve the key until it expires in their caches.
+    async fn invalidate(&self, name: &Name) {
+        if let Some(isolate) = isolate::there() {
+            isolate.service.forget(name);
+        }
+    }
+
+    async fn remember(
+        &self,
+        identity: Identity,
+        nonce: Nonce,
+        lives: Lifetime,
+    ) -> Result<(), Replay> {
+        match self.seen.remember(identity, nonce, lives.until).await {
+            Ok(taken) => taken,
+            Err(why) => {
+                self.error(&format!(
+                    "a signed request is refused, for it can't be remembered: {why}"
+                ));
+                Err(Replay::Full)
+            }
+        }
+    }
+
+    /// The parser refuses `tls.auth: on`.
+    fn trusts(&self, _: &[Vec<u8>]) -> bool {
+        false
+    }
+
+    /// Those of this isolate, since it began: there are others, which nobody can ask.
+    async fn totals(&self, mut figures: Vec<u64>) -> Vec<u64> {
+        metrics::add(&mut figures, &self.outside.counters().take());
+        let mut totals = self.totals.borrow_mut();
+        metrics::accumulate(&mut totals, &figures);
+        totals.clone()
+    }
+
+    fn system(&self) -> System {
+        System {
+            commit: option_env!("SEALEDGE_COMMIT")
+                .unwrap_or("unknown")
+                .to_owned(),
+            os: "workers".to_owned(),
+            arch: "wasm32".to_owned(),
+            started: self.started,
+            cpus: 1,
+            usable_cpus: 1,
+            threads: 1,
+            heap: memory(),
+            stack: 0,
+        }
+    }
+
+    fn audit(&self, record: &Record<'_>) {
+        web_sys::console::log_1(&outside::line(&record.to_json()));
+    }
+}
+
+/// Bytes of the instance's memory, its stack among them.
+fn memory() -> u64 {
+    #[cfg(target_family = "wasm")]
+    return core::arch::wasm32::memory_size(0) as u64 * 65_536;
+    #[cfg(not(target_family = "wasm"))]
+    return 0;
+}

@@ -1,0 +1,81 @@
+//! Bodies that come bit by bit.
+
+use js_sys::{Reflect, Uint8Array};
+use sealedge_core::platform::{Body, BodyError};
+use sealedge_core::service::Incoming;
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{ReadableStream, ReadableStreamDefaultReader};
+
+/// The body of a request: what has come of it, and the rest.
+pub struct RequestBody {
+    begun: Vec<u8>,
+    rest: ReadableStreamDefaultReader,
+}
+
+/// The body of a request: whole, if there is nothing in it. That shows only when it is read: a request may
+/// have an empty body whose length was not said.
+pub async fn received(body: Option<ReadableStream>) -> Incoming<RequestBody> {
+    let reader = body.map(|body| ReadableStreamDefaultReader::new(&body));
+    let Some(Ok(rest)) = reader else {
+        return Incoming::Whole(Vec::new());
+    };
+    match chunk(&rest).await {
+        Ok(None) => Incoming::Whole(Vec::new()),
+        Ok(Some(begun)) => Incoming::Later(RequestBody {
+            begun: begun.to_vec(),
+            rest,
+        }),
+        // Whoever reads on sees it.
+        Err(_) => Incoming::Later(RequestBody {
+            begun: Vec::new(),
+            rest,
+        }),
+    }
+}
+
+impl Body for RequestBody {
+    async fn read(self, limit: usize) -> Result<Vec<u8>, BodyError> {
+        rest(self.begun, &self.rest, limit).await
+    }
+}
+
+/// Reads a stream to its end, unless it is longer than `limit` bytes.
+pub async fn read(stream: &ReadableStream, limit: usize) -> Result<Vec<u8>, BodyError> {
+    let reader = ReadableStreamDefaultReader::new(stream).map_err(broken)?;
+    rest(Vec::new(), &reader, limit).await
+}
+
+async fn rest(
+    mut body: Vec<u8>,
+    reader: &ReadableStreamDefaultReader,
+    limit: usize,
+) -> Result<Vec<u8>, BodyError> {
+    while body.len() <= limit {
+        let Some(chunk) = chunk(reader).await? else {
+            return Ok(body);
+        };
+        let begun = body.len();
+        body.resize(begun.saturating_add(chunk.length() as usize), 0);
+        if let Some(rest) = body.get_mut(begun..) {
+            chunk.copy_to(rest);
+        }
+    }
+    // Nobody waits for the rest.
+    let _ = reader.cancel();
+    Err(BodyError::TooLarge)
+}
+
+/// What comes next; `None` at the end.
+async fn chunk(reader: &ReadableStreamDefaultReader) -> Result<Option<Uint8Array>, BodyError> {
+    let step = JsFuture::from(reader.read()).await.map_err(broken)?;
+    let field = |name: &str| Reflect::get(&step, &JsValue::from_str(name)).map_err(broken);
+    if field("done")?.is_truthy() {
+        return Ok(None);
+    }
+    field("value")?.dyn_into().map(Some).map_err(broken)
+}
+
+fn broken(_: JsValue) -> BodyError {
+    BodyError::Broken
+}

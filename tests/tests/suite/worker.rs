@@ -1,0 +1,61 @@
+//! The service as a Cloudflare Worker: `tests/worker`, in the runtime that Cloudflare has.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use sealedge_tests::front::program;
+
+use super::stores;
+
+#[test]
+fn the_worker_serves_and_refuses_what_it_should() {
+    let (Some(node), Some(npm)) = (program("node"), program("npm")) else {
+        return;
+    };
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("worker");
+    let root = tests.join("../..");
+    let built = Command::new(env!("CARGO"))
+        .current_dir(&root)
+        .args(["run", "--quiet", "--package", "sealedge-worker-build"])
+        .status()
+        .unwrap();
+    assert!(built.success());
+    let installed = install(&npm, &tests, &root.join("target/node"));
+    let mut run = Command::new(node);
+    if let Some(bao) = stores::program() {
+        run.env("SEALEDGE_BAO", bao);
+    }
+    run.args(["--test", "--test-concurrency=1", "--test-timeout=120000"])
+        .args(files(&tests))
+        .env("SEALEDGE_NODE_MODULES", installed);
+    let run = run.output().unwrap();
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success(), "{said}");
+}
+
+/// Installs what the lock file says, beside what is built: the folder that has it.
+fn install(npm: &Path, tests: &Path, folder: &Path) -> PathBuf {
+    fs::create_dir_all(folder).unwrap();
+    for file in ["package.json", "package-lock.json"] {
+        fs::copy(tests.join(file), folder.join(file)).unwrap();
+    }
+    let installed = Command::new(npm)
+        .current_dir(folder)
+        .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+        .status()
+        .unwrap();
+    assert!(installed.success());
+    folder.canonicalize().unwrap()
+}
+
+fn files(tests: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(tests)
+        .unwrap()
+        .map(|file| file.unwrap().path());
+    let files: Vec<PathBuf> = files
+        .filter(|file| file.to_string_lossy().ends_with(".test.mjs"))
+        .collect();
+    assert!(!files.is_empty());
+    files
+}

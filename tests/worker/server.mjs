@@ -1,0 +1,56 @@
+// A Worker as it would be deployed, in the runtime that Cloudflare has, on this machine.
+import { readFile, readdir } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+
+// Installed beside what is built, so that the source stays as it is.
+const root = join(import.meta.dirname, "../..");
+const installed = process.env.SEALEDGE_NODE_MODULES ?? join(root, "target/node");
+const require = createRequire(pathToFileURL(join(installed, "package.json")));
+const { Miniflare } = await import(pathToFileURL(require.resolve("miniflare")));
+
+const built = join(root, "target/worker");
+const files = (await readdir(built, { recursive: true })).filter((name) => /\.(js|mjs|wasm)$/.test(name));
+files.sort((one, other) => (one === "entry.mjs" ? -1 : other === "entry.mjs" ? 1 : 0));
+
+// The wrangler.toml of the project decides what is bound, and by which date the runtime goes.
+const wrangler = await readFile(join(root, "wrangler.toml"), "utf8");
+const [, compatibilityDate] = wrangler.match(/^compatibility_date = "(.*)"$/m);
+const bound = [...wrangler.matchAll(/^name = "(.*)"\nclass_name = "(.*)"$/gm)];
+const durableObjects = Object.fromEntries(
+  bound.map(([, name, className]) => [name, { className, useSQLite: true }]),
+);
+
+// `bindings`: variables and secrets. `persist`: a folder for what the objects keep. `replace`: other texts for modules.
+export async function start({ bindings = {}, persist = false, replace = {}, objects = durableObjects }) {
+  const modules = await Promise.all(
+    files.map(async (path) => ({
+      type: path.endsWith(".wasm") ? "CompiledWasm" : "ESModule",
+      path: join(built, path),
+      contents: replace[path] ?? (await readFile(join(built, path))),
+    })),
+  );
+  let output = "";
+  const miniflare = new Miniflare({
+    host: "127.0.0.1",
+    port: 0,
+    cf: false,
+    modulesRoot: built,
+    modules,
+    compatibilityDate,
+    bindings,
+    durableObjects: objects,
+    durableObjectsPersist: persist,
+    handleRuntimeStdio(...streams) {
+      for (const stream of streams) stream.on("data", (data) => (output += data));
+    },
+  });
+  const url = await miniflare.ready;
+  return {
+    url: url.origin,
+    authority: url.host,
+    log: () => output,
+    stop: () => miniflare.dispose(),
+  };
+}

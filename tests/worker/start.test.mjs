@@ -1,0 +1,72 @@
+// How the Worker starts, and starts again.
+import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+
+import { signer } from "../../examples/webcrypto/sign.mjs";
+import { HOST, KEY, bearer, bindings, logged, message, send } from "./client.mjs";
+import { start } from "./server.mjs";
+
+test("keys and nonces are there after a restart", async () => {
+  const persist = await mkdtemp(join(tmpdir(), "sealedge-worker-"));
+  try {
+    const sign = await signer(KEY);
+    const headers = await sign("PUT", `http://${HOST}/v1/key/create/kept`);
+    const first = await start({ bindings, persist });
+    assert.equal((await send(first, "PUT", "/v1/key/create/kept", headers, "")).status, 200);
+    const made = await send(first, "POST", "/v1/key/generate/kept", bearer, "{}");
+    await first.stop();
+
+    const second = await start({ bindings, persist });
+    const { plaintext, ciphertext } = JSON.parse(made.text);
+    const opened = await send(second, "POST", "/v1/key/decrypt/kept", bearer, JSON.stringify({ ciphertext }));
+    assert.equal(JSON.parse(opened.text).plaintext, plaintext);
+    const replayed = await send(second, "PUT", "/v1/key/create/kept", headers, "");
+    assert.match(message(replayed), /received before/);
+    await second.stop();
+  } finally {
+    await rm(persist, { recursive: true });
+  }
+});
+
+// A Worker that can't serve, and what its log has to say.
+async function refuses(settings, lines) {
+  const broken = await start(settings);
+  try {
+    for (const path of ["/version", "/v1/key/generate/a"]) {
+      const answer = await send(broken, "GET", path);
+      assert.deepEqual([answer.status, message(answer)], [500, "the service is not configured: its log says why"]);
+    }
+    for (const line of lines) await logged(broken, line);
+  } finally {
+    await broken.stop();
+  }
+}
+
+test("without its secrets a Worker serves nothing, and says which are missing", async () => {
+  await refuses({ bindings: {} }, ["`SEALEDGE_CONFIG`"]);
+  const { SEALEDGE_CONFIG } = bindings;
+  await refuses({ bindings: { SEALEDGE_CONFIG } }, ["seal.unseal.identity: the variable `SEALEDGE_IDENTITY` is not set"]);
+});
+
+test("what the platform does not have is refused, by the field", async () => {
+  const wrong = `
+version: v1
+admin: {identity: disabled}
+tls: {key: server.key, cert: server.cert, auth: on}
+keystore: {fs: {path: keys}}
+seal: {recipients: [], unseal: {file: node.identity}}
+`;
+  await refuses({ bindings: { SEALEDGE_CONFIG: wrong } }, [
+    "tls.key", "tls.cert", "tls.auth", "auth.authorities", "keystore.fs", "seal.recipients", "seal.unseal.file",
+  ]);
+  const unsealed = "version: v1\nadmin: {identity: disabled}\nauth: {signatures: off}\n"
+    + "keystore: {cloudflare: {durableobjects: {}}}\n";
+  await refuses({ bindings: { SEALEDGE_CONFIG: unsealed } }, ["seal: keys in Durable Objects have to be sealed"]);
+});
+
+test("without its Durable Objects a Worker says so", async () => {
+  await refuses({ bindings, objects: {} }, ["no Durable Objects are bound to `KEYS`"]);
+});

@@ -1,0 +1,182 @@
+// What the Worker answers. All files here are run by the test suite of the workspace, which builds the Worker and
+// installs Miniflare.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+
+import { signer } from "../../examples/webcrypto/sign.mjs";
+import { HOST, KEY, bearer, bindings, logged, message, send, signed } from "./client.mjs";
+import { start } from "./server.mjs";
+
+const STRANGER = "kes:v1:AAStrangerKeyThatNoPolicyAndNoConfigurationK";
+
+let worker;
+before(async () => (worker = await start({ bindings })));
+after(() => worker.stop());
+
+const ask = (...request) => send(worker, ...request);
+const sign = (...request) => signed(worker, ...request);
+const base64 = (text) => Buffer.from(text).toString("base64");
+
+test("anybody may ask for the version", async () => {
+  const answer = await ask("GET", "/version");
+  assert.equal(answer.status, 200, answer.text);
+  assert.match(JSON.parse(answer.text).version, /^\d+\.\d+\.\d+$/);
+});
+
+test("without a credential, the answer says which are taken", async () => {
+  const answer = await ask("GET", "/v1/status");
+  assert.equal(answer.status, 401, answer.text);
+  assert.equal(answer.headers["www-authenticate"], 'Signature realm="sealedge", Bearer realm="sealedge"');
+  assert.match(answer.headers["accept-signature"], /^sealedge=\(/);
+});
+
+test("a key lives from its creation to its end, for signed requests", async () => {
+  assert.equal((await sign("POST", "/v1/key/create/life")).status, 200);
+  const again = await sign("PUT", "/v1/key/create/life");
+  assert.deepEqual([again.status, message(again)], [400, "key already exists"]);
+
+  const context = base64("app");
+  const generated = await sign("POST", "/v1/key/generate/life", JSON.stringify({ context }));
+  assert.equal(generated.status, 200, generated.text);
+  const { plaintext, ciphertext } = JSON.parse(generated.text);
+  assert.equal(Buffer.from(plaintext, "base64").length, 32);
+  const opened = await sign("POST", "/v1/key/decrypt/life", JSON.stringify({ ciphertext, context }));
+  assert.equal(JSON.parse(opened.text).plaintext, plaintext);
+  const other = JSON.stringify({ ciphertext, context: base64("another") });
+  assert.equal((await sign("POST", "/v1/key/decrypt/life", other)).status, 400);
+
+  const secret = base64("a".repeat(600_000));
+  const encrypted = await sign("POST", "/v1/key/encrypt/life", JSON.stringify({ plaintext: secret }));
+  const back = await sign("POST", "/v1/key/decrypt/life", encrypted.text);
+  assert.equal(JSON.parse(back.text).plaintext, secret);
+
+  assert.equal((await sign("GET", "/v1/key/describe/life")).status, 200);
+  assert.equal((await sign("DELETE", "/v1/key/delete/life")).status, 200);
+  for (const [method, path] of [["DELETE", "delete"], ["GET", "describe"], ["POST", "generate"]]) {
+    const gone = await sign(method, `/v1/key/${path}/life`);
+    assert.deepEqual([gone.status, message(gone)], [404, "key does not exist"], path);
+  }
+});
+
+test("who signs has to be known, and to have signed this request for this server", async () => {
+  const me = await sign("GET", "/v1/identity/self/describe");
+  assert.deepEqual([JSON.parse(me.text).admin, JSON.parse(me.text).auth], [true, "signature"]);
+
+  assert.equal((await sign("POST", "/v1/key/create/stranger", "", { key: STRANGER })).status, 403);
+
+  const elsewhere = await sign("POST", "/v1/key/create/elsewhere", "", { host: "kms.example.com" });
+  assert.equal(elsewhere.status, 400, elsewhere.text);
+
+  const by = await signer(KEY);
+  const headers = await by("POST", `http://${HOST}/v1/key/create/altered`);
+  for (const [method, path, body] of [
+    ["PUT", "/v1/key/create/altered", ""],
+    ["POST", "/v1/key/create/other", ""],
+    ["POST", "/v1/key/create/altered?a", ""],
+  ]) {
+    const answer = await ask(method, path, headers, body);
+    assert.equal(answer.status, 400, `${method} ${path}: ${answer.text}`);
+  }
+  const both = await ask("POST", "/v1/key/create/both", { ...headers, ...bearer });
+  assert.match(message(both), /^more than one credential/);
+});
+
+test("a signed request is answered once, by whichever of fifty", async () => {
+  const by = await signer(KEY);
+  await sign("PUT", "/v1/key/create/replay");
+  const body = JSON.stringify({});
+  const headers = await by("POST", `http://${HOST}/v1/key/generate/replay`, body);
+  const same = Array.from({ length: 50 }, () => ask("POST", "/v1/key/generate/replay", headers, body));
+  const answers = await Promise.all(same);
+  assert.equal(answers.filter(({ status }) => status === 200).length, 1);
+  for (const answer of answers.filter(({ status }) => status !== 200)) {
+    assert.equal(answer.status, 400);
+    assert.match(message(answer), /received before/);
+  }
+});
+
+test("of racing creates one succeeds", async () => {
+  const racing = Array.from({ length: 50 }, () => ask("PUT", "/v1/key/create/race", bearer));
+  const answers = await Promise.all(racing);
+  assert.equal(answers.filter(({ status }) => status === 200).length, 1);
+  for (const answer of answers.filter(({ status }) => status !== 200)) {
+    assert.deepEqual([answer.status, message(answer)], [400, "key already exists"]);
+  }
+});
+
+test("keys of all objects are listed in order, page by page", async () => {
+  const names = Array.from({ length: 700 }, (_, number) => `list-${number.toString(36)}`);
+  names.push("list", "list-", "list_", "list-Z", "LIST-0", "lisu");
+  names.sort();
+  for (let at = 0; at < names.length; at += 50) {
+    const some = names.slice(at, at + 50).filter((name) => !name.endsWith("-"));
+    const created = await Promise.all(some.map((name) => ask("PUT", `/v1/key/create/${name}`, bearer)));
+    for (const answer of created) assert.equal(answer.status, 200, answer.text);
+  }
+  const expected = names.filter((name) => name.startsWith("list") && !name.endsWith("-")).sort();
+  const found = [];
+  let pattern = "list*";
+  for (let pages = 0; pattern && pages < 20; pages += 1) {
+    const answer = await ask("GET", `/v1/key/list/${pattern}`, bearer);
+    assert.equal(answer.status, 200, answer.text);
+    const page = JSON.parse(answer.text);
+    found.push(...page.names);
+    pattern = page.continue_at;
+  }
+  assert.deepEqual(found, expected);
+});
+
+test("bearer keys are taken over plain HTTP from this machine alone", async () => {
+  const me = await ask("GET", "/v1/identity/self/describe", bearer);
+  assert.deepEqual([me.status, JSON.parse(me.text).auth], [200, "bearer"]);
+  const far = await ask("GET", "/v1/identity/self/describe", { ...bearer, "cf-connecting-ip": "192.0.2.1" });
+  assert.equal(far.status, 400, far.text);
+  assert.match(message(far), /plain HTTP/);
+});
+
+test("logs are no streams here, for those who might read them", async () => {
+  for (const path of ["/v1/log/error", "/v1/log/audit"]) {
+    const answer = await ask("GET", path, bearer);
+    assert.equal(answer.status, 501, answer.text);
+    assert.match(message(answer), /logs/);
+    assert.equal((await ask("GET", path)).status, 401);
+  }
+});
+
+test("bad input is an error, and the service goes on", async () => {
+  const cases = [
+    ["GET", "/", {}, "", 404],
+    ["GET", "/v1/nothing", {}, "", 404],
+    ["GET", "/v1/key/create/%", bearer, "", 400],
+    ["GET", "/v1/key/create/%ff", bearer, "", 400],
+    ["PUT", "/v1/key/create/a%2fb", bearer, "", 400],
+    ["PUT", `/v1/key/create/${"a".repeat(5000)}`, bearer, "", 400],
+    ["DELETE", "/version", {}, "", 405],
+    ["PATCH", "/v1/status", bearer, "", 405],
+    ["POST", "/v1/key/generate/race", bearer, "{", 400],
+    ["POST", "/v1/key/generate/race", bearer, "[".repeat(100_000), 400],
+    ["POST", "/v1/key/generate/race", bearer, "x".repeat((1 << 20) + 1), 400],
+    ["POST", "/v1/key/generate/race", { authorization: "Bearer kes:v1:x" }, "", 400],
+    ["POST", "/v1/key/generate/race", { authorization: "Bearer \u00e9" }, "", 400],
+    ["POST", "/v1/key/generate/race", { signature: "x", "signature-input": "y" }, "", 400],
+    ["GET", "/v1/status", { authorization: `Bearer ${"a".repeat(20_000)}` }, "", 400],
+  ];
+  for (const [method, path, headers, body, status] of cases) {
+    const answer = await ask(method, path, headers, body);
+    assert.equal(answer.status, status, `${method} ${path.slice(0, 60)}: ${answer.status} ${answer.text}`);
+  }
+  assert.equal((await ask("GET", "/v1/status", bearer)).status, 200);
+  assert.doesNotMatch(worker.log(), /has stopped|a request was lost/);
+});
+
+test("figures are those of this isolate", async () => {
+  const answer = await ask("GET", "/v1/metrics", bearer);
+  assert.equal(answer.status, 200);
+  assert.match(answer.text, /^# HELP/m);
+});
+
+test("requests are in the log, without what is secret", async () => {
+  await ask("PUT", "/v1/key/create/audited", bearer);
+  await logged(worker, '"path":"/v1/key/create/audited"');
+  assert.ok(!worker.log().includes(KEY));
+});
