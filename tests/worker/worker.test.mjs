@@ -1,6 +1,8 @@
 // What the Worker answers. All files here are run by the test suite of the workspace, which builds the Worker and
 // installs Miniflare.
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect } from "node:net";
 import { after, before, test } from "node:test";
 
 import { signer } from "../../examples/webcrypto/sign.mjs";
@@ -167,6 +169,17 @@ test("bad input is an error, and the service goes on", async () => {
   }
   assert.equal((await ask("GET", "/v1/status", bearer)).status, 200);
   assert.doesNotMatch(worker.log(), /has stopped|a request was lost/);
+});
+
+test("a body that does not begin is taken for empty", { timeout: 20_000 }, async () => {
+  await ask("PUT", "/v1/key/create/slow", bearer);
+  const { hostname, port } = new URL(worker.url);
+  const socket = connect(port, hostname);
+  const head = `POST /v1/key/encrypt/slow HTTP/1.1\r\nhost: ${HOST}\r\ncontent-length: 9\r\nauthorization: ${bearer.authorization}`;
+  socket.write(`${head}\r\n\r\n`);
+  const [answer] = await once(socket, "data");
+  assert.match(answer.toString(), /^HTTP\/1.1 400 /);
+  socket.destroy();
 });
 
 test("figures are those of this isolate", async () => {

@@ -5,6 +5,7 @@ use sealedge_core::auth::{Presented, signature};
 use sealedge_core::client::Client;
 use sealedge_core::response::{Answer, ContentType, Response};
 use sealedge_core::service::{Incoming, Request};
+use sealedge_core::time::Time;
 use wasm_bindgen::JsValue;
 use web_sys::{Headers, ResponseInit};
 
@@ -12,7 +13,8 @@ use crate::isolate::Isolate;
 use crate::outside::now;
 use crate::stream::{RequestBody, received};
 
-/// The header with the client's address, which the platform writes.
+/// The header with the client's address. The platform writes it, but for requests of other Workers: one that calls
+/// this one by a service binding writes what it likes, here as in `request.cf`.
 const ADDRESS: &str = "cf-connecting-ip";
 
 /// Answers a request.
@@ -25,8 +27,9 @@ pub async fn answer(
     let Ok(uri) = request.url().parse::<Uri>() else {
         return by_door(400, "the URL can't be read");
     };
+    let arrived = now();
     let body = received(request.body()).await;
-    let request = to_service(&isolate.headers, &request, &uri, body)?;
+    let request = to_service(&isolate.headers, &request, &uri, arrived, body)?;
     match service.clone().serve(request).await {
         Answer::Response(response) => to_http(response),
         // There are none where the platform says that it hands out no logs.
@@ -38,6 +41,7 @@ fn to_service(
     wanted: &[String],
     request: &web_sys::Request,
     uri: &Uri,
+    arrived: Time,
     body: Incoming<RequestBody>,
 ) -> Result<Request<RequestBody>, JsValue> {
     let headers = request.headers();
@@ -60,7 +64,7 @@ fn to_service(
     });
     Ok(Request {
         line: [&request.method(), " ", uri.path()].concat(),
-        arrived: now(),
+        arrived,
         client: Client::new([], &ip, false),
         presented,
         audited: false,

@@ -1,11 +1,18 @@
 //! Bodies that come bit by bit.
 
+use std::pin::pin;
+
+use futures_util::future::{Either, select};
+use gloo_timers::future::TimeoutFuture;
 use js_sys::{Reflect, Uint8Array};
 use sealedge_core::platform::{Body, BodyError};
 use sealedge_core::service::Incoming;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{ReadableStream, ReadableStreamDefaultReader};
+
+/// How long a body may take to begin, in milliseconds; one that has not by then is taken for empty.
+const BEGINNING: u32 = 10_000;
 
 /// The body of a request: what has come of it, and the rest.
 pub struct RequestBody {
@@ -20,18 +27,20 @@ pub async fn received(body: Option<ReadableStream>) -> Incoming<RequestBody> {
     let Some(Ok(rest)) = reader else {
         return Incoming::Whole(Vec::new());
     };
-    match chunk(&rest).await {
-        Ok(None) => Incoming::Whole(Vec::new()),
-        Ok(Some(begun)) => Incoming::Later(RequestBody {
-            begun: begun.to_vec(),
-            rest,
-        }),
+    let first = match select(pin!(chunk(&rest)), pin!(TimeoutFuture::new(BEGINNING))).await {
+        Either::Left((first, _)) => first,
+        Either::Right(_) => {
+            let _ = rest.cancel();
+            Ok(None)
+        }
+    };
+    let begun = match first {
+        Ok(None) => return Incoming::Whole(Vec::new()),
+        Ok(Some(begun)) => begun.to_vec(),
         // Whoever reads on sees it.
-        Err(_) => Incoming::Later(RequestBody {
-            begun: Vec::new(),
-            rest,
-        }),
-    }
+        Err(_) => Vec::new(),
+    };
+    Incoming::Later(RequestBody { begun, rest })
 }
 
 impl Body for RequestBody {
