@@ -4,6 +4,7 @@ use sealedge::guest::types::{Body, Finished, Operation, Outcome, Request, StoreO
 use sealedge::guest::{Instance, wall_clock};
 use sealedge::pool::Factory;
 use sealedge_benches::Scene;
+use sealedge_core::auth::Packed;
 use sealedge_core::auth::signature::Signer;
 use sealedge_core::key::Key;
 use sealedge_tests::client::{Credentials, recorded, signed};
@@ -39,14 +40,15 @@ impl Prepared {
         let request = || {
             let request = request(0, &client);
             let (method, path) = request.line.split_once(' ').unwrap();
-            let headers = signed(&signer, method, path, b"").into_iter();
-            let mut presented: Vec<_> = headers
-                .map(|(name, value)| (name.to_owned(), value.into_bytes()))
-                .collect();
-            presented.push((":authority".to_owned(), b"localhost".to_vec()));
-            presented.push((":shown".to_owned(), server.cert.der().to_vec()));
+            let headers = signed(&signer, method, path, b"");
+            let mut presented = Packed::default();
+            for (name, value) in headers {
+                presented.header(name, value.as_bytes());
+            }
+            presented.authority("localhost");
+            presented.shown(server.cert.der());
             Request {
-                presented: Some(presented),
+                presented: Some(presented.into_bytes()),
                 ..request
             }
         };

@@ -16,9 +16,9 @@ macro_rules! translations {
                 line: what.line,
                 arrived: ::sealedge_core::time::Time::from_nanos(what.arrived),
                 client: ::sealedge_core::client::Client::from_bytes(what.client),
-                presented: what
-                    .presented
-                    .map(|fields| ::std::boxed::Box::new(presented(fields))),
+                presented: what.presented.map(|bytes| {
+                    ::std::boxed::Box::new(::sealedge_core::auth::Packed::unpack(&bytes))
+                }),
                 audited: what.audited,
                 body: match what.body {
                     types::Body::None => Incoming::Whole(Vec::new()),
@@ -26,21 +26,6 @@ macro_rules! translations {
                     types::Body::Later => Incoming::Later(door.body(call)),
                 },
             }
-        }
-
-        fn presented(fields: Vec<(String, Vec<u8>)>) -> ::sealedge_core::auth::Presented {
-            let mut presented = ::sealedge_core::auth::Presented::default();
-            for (name, value) in fields {
-                // The host takes both from texts.
-                let text = |value| String::from_utf8(value).unwrap_or_default();
-                match name.as_str() {
-                    ":authority" => presented.authority = text(value),
-                    ":query" => presented.query = Some(text(value)),
-                    ":shown" => presented.shown = Some(value),
-                    _ => presented.headers.push((name, value)),
-                }
-            }
-            presented
         }
 
         /// Reads a configuration: the first makes the door, a later one is proposed to it.

@@ -5,12 +5,15 @@ pub mod digest;
 mod fields;
 pub mod forwarded;
 pub mod nonces;
+mod packed;
 pub mod public_key;
 pub mod signature;
 
 use std::fmt;
 
 use serde::Serialize;
+
+pub use packed::Packed;
 
 /// How a client has proved who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -26,10 +26,12 @@ use crate::sealing::Sealing;
 use crate::store::Store;
 use crate::time::Time;
 use seen::Seen;
+use signers::Signers;
 
 mod credentials;
 mod keys;
 mod seen;
+mod signers;
 mod start;
 
 pub(crate) use credentials::Caller;
@@ -78,6 +80,7 @@ pub struct Service<P> {
     /// Whose certificates are those of the clients behind them.
     proxies: Proxies,
     auth: Auth,
+    signers: Signers,
     /// The certificate (DER) that was shown last, and an authority that it is for: to see that takes longer
     /// than all else that is done with most requests.
     shown: RefCell<Option<(Vec<u8>, String)>>,
@@ -139,6 +142,7 @@ impl<P: Platform> Service<P> {
             admin: config.admin,
             proxies: config.tls.proxies,
             auth: config.auth,
+            signers: Signers::default(),
             shown: RefCell::default(),
             keys: config.keys,
             is_away: Cell::new(false),

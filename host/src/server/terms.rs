@@ -8,6 +8,7 @@ use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
 use rustls::ServerConfig;
 use rustls::server::danger::ClientCertVerifier;
+use sealedge_core::auth::Packed;
 use tokio::sync::Notify;
 
 use super::tls::{self, ServerCertificate, TlsError};
@@ -55,14 +56,14 @@ impl Terms {
     }
 
     /// What of a request may prove who sends it, beside the connection.
-    fn presented(&self, head: &Parts) -> Option<Vec<(String, Vec<u8>)>> {
-        let mut fields = Vec::new();
+    fn presented(&self, head: &Parts) -> Option<Vec<u8>> {
+        let mut packed = Packed::default();
         for name in &self.credential_headers {
             for value in head.headers.get_all(name) {
-                fields.push((name.as_str().to_owned(), value.as_bytes().to_vec()));
+                packed.header(name.as_str(), value.as_bytes());
             }
         }
-        if fields.is_empty() {
+        if packed.is_empty() {
             return None;
         }
         // With two lines it would be for one server here, and for another one elsewhere.
@@ -72,12 +73,12 @@ impl Terms {
             host.filter(|_| lines.next().is_none())
         };
         let authority = head.uri.authority().map(Authority::as_str).or_else(host);
-        let authority = authority.unwrap_or_default().as_bytes();
-        fields.push((":authority".to_owned(), authority.to_vec()));
-        let query = head.uri.query().map(|query| query.as_bytes().to_vec());
-        fields.extend(query.map(|query| (":query".to_owned(), query)));
-        fields.push((":shown".to_owned(), self.shown.clone()));
-        Some(fields)
+        packed.authority(authority.unwrap_or_default());
+        if let Some(query) = head.uri.query() {
+            packed.query(query);
+        }
+        packed.shown(&self.shown);
+        Some(packed.into_bytes())
     }
 }
 

@@ -5,12 +5,21 @@ use std::fmt;
 use std::time::Duration;
 
 use rustc_hash::FxBuildHasher;
+use siphasher::sip128::SipHasher13;
 
 use crate::identity::Identity;
 use crate::time::Time;
 
-/// A request's nonce: the first bytes of its SHA-256, so that each takes the same room.
+/// A request's nonce as it is remembered.
 pub type Nonce = [u8; 16];
+
+/// A nonce's text as it is remembered: its SipHash-1-3, so that each takes the same room, and little time.
+///
+/// Whoever makes two that have the same has requests of their own refused, for each identity has its own
+/// nonces: so no key is needed for it.
+pub fn nonce(text: &str) -> Nonce {
+    SipHasher13::new().hash(text.as_bytes()).as_bytes()
+}
 
 /// How many nonces of one identity are remembered at a time: at the default window, of two minutes, some
 /// 8,000 requests a second.
@@ -155,7 +164,7 @@ mod tests {
         Identity::from_bytes([byte; 32])
     }
 
-    fn nonce(number: u64) -> Nonce {
+    fn numbered(number: u64) -> Nonce {
         u128::from(number).to_le_bytes()
     }
 
@@ -175,7 +184,7 @@ mod tests {
     fn a_nonce_is_taken_once_until_its_time() {
         let mut nonces = Nonces::default();
         let mut remember = |byte, number, created, now| {
-            nonces.remember(who(byte), nonce(number), made(created), at(now))
+            nonces.remember(who(byte), numbered(number), made(created), at(now))
         };
         assert_eq!(remember(1, 7, 50, 0), Ok(()));
         assert_eq!(remember(1, 7, 50, 1), Err(Replay::Seen));
@@ -190,7 +199,7 @@ mod tests {
     #[test]
     fn what_is_too_old_by_now_is_not_taken() {
         let mut nonces = Nonces::default();
-        let mut remember = |lives, now| nonces.remember(who(1), nonce(7), lives, at(now));
+        let mut remember = |lives, now| nonces.remember(who(1), numbered(7), lives, at(now));
         assert_eq!(remember(made(50), 60), Ok(()));
         assert_eq!(remember(made(50), 101), Err(Replay::Late));
         // The clock is set back, or the window made longer: it may be the one that is forgotten.
@@ -205,11 +214,11 @@ mod tests {
         for number in 0..MOST as u64 {
             let lives = made(number % 2);
             nonces
-                .remember(who(1), nonce(number), lives, at(0))
+                .remember(who(1), numbered(number), lives, at(0))
                 .unwrap();
         }
         let mut remember =
-            |byte, number, now| nonces.remember(who(byte), nonce(number), made(50), at(now));
+            |byte, number, now| nonces.remember(who(byte), numbered(number), made(50), at(now));
         assert_eq!(remember(1, MOST as u64, 50), Err(Replay::Full));
         assert_eq!(remember(1, 0, 50), Err(Replay::Seen));
         assert_eq!(
@@ -253,7 +262,7 @@ mod tests {
                     (it.0, it.1) == (byte, number) && it.2 + window >= now
                 });
                 let lives = within(window, created);
-                let taken = nonces.remember(who(byte), nonce(number), lives, at(now));
+                let taken = nonces.remember(who(byte), numbered(number), lives, at(now));
                 if taken.is_ok() {
                     prop_assert!(!all.contains(&request) && !is_old);
                     all.push(request);

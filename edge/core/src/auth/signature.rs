@@ -18,11 +18,10 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use sfv::BareItemFromInput;
-use sha2::{Digest, Sha256};
 
 use super::digest::{self, ContentDigest};
 use super::fields::byte_sequences;
-use super::nonces::{Lifetime, Nonce};
+use super::nonces::{self, Lifetime, Nonce};
 use super::public_key::PublicKey;
 use super::{Presented, forwarded};
 use crate::certificate;
@@ -72,7 +71,8 @@ pub fn is_presented(presented: &Presented) -> bool {
         .any(|name| presented.lines(name).next().is_some())
 }
 
-/// Verifies a request's signature at the time `now`, by a clock from which the client's may differ by
+/// Verifies a request's signature by the `key` that its `keyid` names, as [`PublicKey::from_key_id`] has it, at
+/// the time `now`, by a clock from which the client's may differ by
 /// `window`. Whether its authority is the server's, it was seen before, and its body has that digest is the
 /// caller's to ask; and what its certificates are worth.
 ///
@@ -80,6 +80,7 @@ pub fn is_presented(presented: &Presented) -> bool {
 /// [`SignatureError`] says why it proves nothing.
 pub fn verify(
     crypto: &dyn Crypto,
+    key: impl FnOnce(&str) -> Option<(PublicKey, Identity)>,
     message: &Message<'_>,
     presented: &Presented,
     window: Duration,
@@ -95,7 +96,7 @@ pub fn verify(
     let parameters = Parameters::of(&input)?;
     let lives = parameters.lives(window, now)?;
     let covered = Covered::of(&input)?;
-    let (key, identity) = PublicKey::from_key_id(parameters.key_id).ok_or(SignatureError::KeyId)?;
+    let (key, identity) = key(parameters.key_id).ok_or(SignatureError::KeyId)?;
     if parameters.algorithm != key.algorithm() {
         return Err(SignatureError::Algorithm(key.algorithm()));
     }
@@ -106,7 +107,7 @@ pub fn verify(
     }
     Ok(Signed {
         identity,
-        nonce: nonce(parameters.nonce),
+        nonce: nonces::nonce(parameters.nonce),
         lives,
         digest: covered.digest(presented)?,
         certificates: covered.certificates(presented, identity)?,
@@ -117,14 +118,6 @@ pub fn verify(
 fn bytes_of(value: &str, label: &str) -> Result<Vec<u8>, SignatureError> {
     let [signature] = byte_sequences(value, [label]).ok_or(SignatureError::Malformed(SIGNATURE))?;
     signature.ok_or(SignatureError::NoSignature)
-}
-
-fn nonce(text: &str) -> Nonce {
-    let mut nonce = Nonce::default();
-    for (to, from) in nonce.iter_mut().zip(Sha256::digest(text)) {
-        *to = from;
-    }
-    nonce
 }
 
 /// The parameters of a signature (RFC 9421, 2.3).

@@ -262,7 +262,11 @@ impl<P: Platform> Service<P> {
             query: presented.query.as_deref(),
         };
         let crypto = self.platform.crypto();
-        let signed = signature::verify(crypto, &message, presented, self.auth.window, now);
+        let key = |key_id: &str| {
+            self.signers
+                .key(key_id, |identity| self.has_rights(identity))
+        };
+        let signed = signature::verify(crypto, key, &message, presented, self.auth.window, now);
         Some(
             signed
                 .map_err(Error::Signature)
@@ -351,6 +355,11 @@ impl<P: Platform> Service<P> {
         })
     }
 
+    /// Whether an identity is the admin or in a policy.
+    fn has_rights(&self, identity: &Identity) -> bool {
+        self.is_admin(identity) || self.policies.of(identity).is_some()
+    }
+
     /// Lets a signed request in once, with the body that was signed.
     pub(super) async fn admit<B>(&self, signed: &Signed, body: &Incoming<B>) -> Result<(), Error> {
         match body {
@@ -363,7 +372,7 @@ impl<P: Platform> Service<P> {
         }
         let identity = signed.identity;
         // Without rights it gets nothing that could be got twice, and no room.
-        if !self.is_admin(&identity) && self.policies.of(&identity).is_none() {
+        if !self.has_rights(&identity) {
             return Ok(());
         }
         let remembered = self.platform.remember(identity, signed.nonce, signed.lives);

@@ -41,7 +41,14 @@ fn signed(message: &Message<'_>, body: &[u8]) -> Presented {
 }
 
 fn verified(message: &Message<'_>, presented: &Presented) -> Result<Signed, SignatureError> {
-    verify(&RustCrypto, message, presented, WINDOW, at(NOW))
+    verify(
+        &RustCrypto,
+        PublicKey::from_key_id,
+        message,
+        presented,
+        WINDOW,
+        at(NOW),
+    )
 }
 
 /// A header, changed.
@@ -105,7 +112,16 @@ fn another_request_is_not() {
 #[test]
 fn clocks_may_differ_by_the_window() {
     let presented = signed(&message(), b"");
-    let verified = |seconds| verify(&RustCrypto, &message(), &presented, WINDOW, at(seconds));
+    let verified = |seconds| {
+        verify(
+            &RustCrypto,
+            PublicKey::from_key_id,
+            &message(),
+            &presented,
+            WINDOW,
+            at(seconds),
+        )
+    };
     for seconds in [NOW - 60, NOW, NOW + 60] {
         assert!(verified(seconds).is_ok(), "{seconds}");
     }
