@@ -60,7 +60,7 @@ keystore: {fs: {path: keys}}
 seal: {recipients: [], unseal: {file: node.identity}}
 `;
   await refuses({ bindings: { SEALEDGE_CONFIG: wrong } }, [
-    "tls.key", "tls.cert", "tls.auth", "auth.authorities", "keystore.fs", "seal.recipients", "seal.unseal.file",
+    "tls.key", "tls.cert", "tls.ca", "auth.authorities", "keystore.fs", "seal.recipients", "seal.unseal.file",
   ]);
   const unsealed = "version: v1\nadmin: {identity: disabled}\nauth: {signatures: off}\n"
     + "keystore: {cloudflare: {durableobjects: {}}}\n";

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sealedge_core::audit::Record;
 use sealedge_core::auth::nonces::{Lifetime, Nonce, Replay};
+use sealedge_core::certificate::authorities::Authorities;
 use sealedge_core::config::Config;
 use sealedge_core::crypto::RustCrypto;
 use sealedge_core::identity::Identity;
@@ -27,6 +28,8 @@ pub struct Workers {
     outside: Outside,
     keys: Keys,
     seen: Seen,
+    /// Who issues the certificates of clients, if they must have such.
+    authorities: Option<Authorities>,
     started: Time,
     totals: RefCell<Vec<u64>>,
 }
@@ -38,9 +41,11 @@ impl Workers {
     /// Something is not bound to the Worker.
     pub fn new(env: &JsValue, config: &Config) -> Result<Self, String> {
         let outside = Outside::new(config);
+        let authorities = config.tls.ca.as_deref().map(Authorities::from_pem);
         Ok(Self {
             keys: Keys::new(env, &config.keystore, &outside)?,
             seen: Seen::new(env)?,
+            authorities: authorities.transpose().map_err(|why| why.to_string())?,
             started: outside.now(),
             totals: RefCell::default(),
             outside,
@@ -114,9 +119,9 @@ impl Platform for Workers {
         }
     }
 
-    /// The parser refuses `tls.auth: on`.
-    fn trusts(&self, _: &[Vec<u8>]) -> bool {
-        false
+    fn trusts(&self, certificates: &[Vec<u8>]) -> bool {
+        let authorities = self.authorities.as_ref();
+        authorities.is_some_and(|it| it.have_issued(certificates, self.now()))
     }
 
     /// Those of this isolate, since it began: there are others, which nobody can ask.

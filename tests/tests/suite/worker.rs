@@ -4,6 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rcgen::CertificateParams;
+use sealedge_tests::authority::Authority;
+use sealedge_tests::client::Credentials;
 use sealedge_tests::front::program;
 
 use super::stores;
@@ -26,12 +31,23 @@ fn the_worker_serves_and_refuses_what_it_should() {
     if let Some(bao) = stores::program() {
         run.env("SEALEDGE_BAO", bao);
     }
+    let authority = Authority::new("ours");
+    let client = |of: &Authority| written(&of.issue(CertificateParams::default()));
+    run.env("SEALEDGE_CA", authority.pem())
+        .env("SEALEDGE_CLIENT", client(&authority))
+        .env("SEALEDGE_OTHER", client(&Authority::new("other")));
     run.args(["--test", "--test-concurrency=1", "--test-timeout=120000"])
         .args(files(&tests))
         .env("SEALEDGE_NODE_MODULES", installed);
     let run = run.output().unwrap();
     let said = String::from_utf8_lossy(&run.stdout);
     assert!(run.status.success(), "{said}");
+}
+
+/// A certificate and its key, in base64.
+fn written(credentials: &Credentials) -> String {
+    let parts = [&*credentials.chain[0], &*credentials.key];
+    parts.map(|part| STANDARD.encode(part)).join(" ")
 }
 
 /// Installs what the lock file says, beside what is built: the folder that has it.

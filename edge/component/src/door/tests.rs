@@ -123,7 +123,6 @@ fn config(admin: Identity, more: &str) -> Config {
     let supported = Supported {
         keystores: &["mem"],
         tls: true,
-        client_verification: true,
         memory: true,
         files: true,
         api_paths: &configurable(),

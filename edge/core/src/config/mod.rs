@@ -107,7 +107,8 @@ pub struct Tls {
     /// Decrypts the private key.
     pub password: Option<SecretText>,
     /// Path of a PEM file, or of a folder of them, with the authorities that issue client
-    /// certificates, beside the system's own.
+    /// certificates, beside the system's own. Where [`Supported::tls`] is false they themselves in PEM,
+    /// beside no others.
     pub ca: Option<String>,
     /// Whether client certificates must come from a trusted authority (`auth: on`). Otherwise any
     /// certificate is taken: only its public key counts.
@@ -261,11 +262,9 @@ pub struct Supported<'a> {
     /// The key stores, by their paths in the section `keystore`: `fs`, `mem`, `vault`,
     /// `cloudflare.durableobjects`.
     pub keystores: &'a [&'a str],
-    /// Whether it ends TLS itself, with `tls.key` and `tls.cert`. If not, these two, the password
-    /// and the authorities are refused.
+    /// Whether it ends TLS itself, with `tls.key` and `tls.cert`. If not, these two and the password
+    /// are refused, and the authorities are not in files.
     pub tls: bool,
-    /// Whether it can verify client certificates (`tls.auth: on`).
-    pub client_verification: bool,
     /// Whether it has memory between requests. If not, `seal.unseal.vault` is refused: each request
     /// would wait for the server.
     pub memory: bool,
@@ -342,7 +341,6 @@ pub fn parse_for_host(
     let supported = Supported {
         keystores: &["fs", "mem", "vault"],
         tls: true,
-        client_verification: true,
         memory: true,
         files: true,
         api_paths: &configurable(),
@@ -362,7 +360,6 @@ pub fn parse_for_workers(
     let supported = Supported {
         keystores: &["cloudflare.durableobjects", "vault"],
         tls: false,
-        client_verification: false,
         memory: false,
         files: false,
         api_paths: &configurable(),

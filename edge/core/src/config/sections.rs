@@ -12,6 +12,7 @@ use super::{
     ApiSettings, CacheExpiry, Config, Keystore, LogSettings, PolicySettings, Proxies, Supported,
     Tls,
 };
+use crate::certificate::authorities::Authorities;
 use crate::conceal::begins_as_identity;
 use crate::identity::Identity;
 use crate::name::Name;
@@ -21,6 +22,7 @@ const DEFAULT_ADDRESS: &str = "0.0.0.0:7373";
 const NO_TLS_KEY: &str = "no TLS private key; write the path of its PEM file";
 const NO_TLS_CERT: &str = "no TLS certificate; write the path of its PEM file";
 const NOT_SEALED: &str = "keys in Durable Objects have to be sealed: write `recipients`, and `unseal.identity` with `${NAME}` of a secret (`sealedge seal new`)";
+const NO_AUTHORITIES: &str = "write the certificates of the authorities that issue those of clients, in PEM, such as `${CLIENT_CA}`";
 const NOT_A_NAME: &str = "a name is 1 to 80 of A-Z, a-z, 0-9, `-` and `_`, with `-` neither first nor last, and not `_` alone";
 const NO_CLIENT: &str =
     "no client can have this identity: it is not 64 hexadecimal digits in lower case";
@@ -194,23 +196,36 @@ fn tls(
         tls.password = fields.secret("password");
         tls.ca = fields.path("ca");
     } else {
-        for at in ["key", "cert", "password", "ca"]
+        for at in ["key", "cert", "password"]
             .iter()
             .filter_map(|name| fields.get(name))
         {
             at.error("this platform brings its own TLS; remove this field");
         }
+        tls.ca = authorities(&fields);
     }
     if let Some(at) = fields.get("auth") {
         tls.verify_clients = at.switch().is_ok_and(|on| on == Some(true));
-        if tls.verify_clients && !supported.client_verification {
-            at.error("this platform can't verify client certificates; write `off`");
+        if tls.verify_clients && !supported.tls && fields.get("ca").is_none() {
+            section.missing("ca", NO_AUTHORITIES);
         }
     }
     if let Some(section) = fields.get("proxy") {
         tls.proxies = proxies(section, holders);
     }
     tls
+}
+
+/// The authorities themselves, where there are neither files nor the system's own.
+fn authorities(fields: &Fields<'_>) -> Option<String> {
+    let text = fields.text("ca")?;
+    match Authorities::from_pem(&text) {
+        Ok(_) => Some(text),
+        Err(why) => {
+            fields.get("ca")?.error(format!("{why}; {NO_AUTHORITIES}"));
+            None
+        }
+    }
 }
 
 fn api(section: &At<'_>, supported: &Supported<'_>) -> BTreeMap<String, ApiSettings> {

@@ -30,7 +30,6 @@ const PATHS: &[(&str, bool)] = &[
 const ALL: Supported<'_> = Supported {
     keystores: &["fs", "mem", "vault"],
     tls: true,
-    client_verification: true,
     memory: true,
     files: true,
     api_paths: PATHS,
@@ -40,7 +39,6 @@ const ALL: Supported<'_> = Supported {
 const EDGE: Supported<'_> = Supported {
     keystores: &["mem"],
     tls: false,
-    client_verification: false,
     memory: false,
     files: false,
     api_paths: PATHS,
@@ -248,8 +246,8 @@ fn a_platform_without_tls_refuses_its_fields_and_keeps_the_proxies() {
             "line 6: tls.key: this platform brings its own TLS; remove this field",
             "line 7: tls.cert: this platform brings its own TLS; remove this field",
             "line 8: tls.password: this platform brings its own TLS; remove this field",
-            "line 9: tls.ca: this platform brings its own TLS; remove this field",
-            "line 10: tls.auth: this platform can't verify client certificates; write `off`",
+            "line 9: tls.ca: there is no certificate in PEM in it; write the certificates of the authorities \
+             that issue those of clients, in PEM, such as `${CLIENT_CA}`",
         ]
     );
     assert_eq!(

@@ -120,7 +120,6 @@ fn configured(more: &str) -> Config {
     let supported = Supported {
         keystores: &["vault", "mem"],
         tls: true,
-        client_verification: true,
         memory: true,
         files: true,
         api_paths: &[],

@@ -90,7 +90,8 @@ fn what_it_has_otherwise_is_refused_by_the_field() {
             "line 5: keystore.fs: this key store is not supported on this platform; use \
              `cloudflare.durableobjects`, `vault`",
             "line 6: tls.key: this platform brings its own TLS; remove this field",
-            "line 6: tls.auth: this platform can't verify client certificates; write `off`",
+            "line 6: tls.ca: write the certificates of the authorities that issue those of clients, in PEM, \
+             such as `${CLIENT_CA}`",
         ]
     );
 }
