@@ -24,6 +24,8 @@ pub enum Fault {
     Untrusted(CertificateError),
     /// It does not want our certificate.
     ClientCertificate(Alert),
+    /// It wants signed requests, and may be anybody, for its certificate is not verified.
+    AskedByAnybody,
     /// The proxy does not lead there.
     Proxy(String),
     /// TLS failed in another way.
@@ -68,6 +70,9 @@ impl Fault {
                 .to_owned(),
             Self::ClientCertificate(_) => "the server verifies client certificates (`tls.auth: on`):\n\
                  use one that its `tls.ca` signed"
+                .to_owned(),
+            Self::AskedByAnybody => "name its certificate or that of its authority in SSL_CERT_FILE, and leave -k out;\n\
+                 or sign for whoever answers there (--auth signature)"
                 .to_owned(),
             Self::Proxy(_) => "check HTTPS_PROXY, and NO_PROXY for servers without a proxy".to_owned(),
             Self::Tls(_) => "is it an HTTPS server?".to_owned(),
@@ -146,6 +151,9 @@ impl fmt::Display for Fault {
             Self::ClientCertificate(alert) => write!(
                 f,
                 "the server does not accept the client certificate: {alert:?}"
+            ),
+            Self::AskedByAnybody => f.write_str(
+                "the server asks for a signed request, and by -k it may be anybody, who could use that elsewhere",
             ),
             Self::Proxy(reason) => write!(f, "the proxy does not lead there: {reason}"),
             Self::Tls(reason) => write!(f, "TLS failed: {reason}"),
