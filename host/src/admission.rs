@@ -147,6 +147,24 @@ impl Accounts {
 }
 
 impl Admitted {
+    /// Lets so many bytes be held for it, if it holds fewer.
+    ///
+    /// # Errors
+    /// [`Busy`] says which limit is reached; it holds what it held before.
+    pub fn reach(&mut self, bytes: usize) -> Result<(), Busy> {
+        let more = bytes.saturating_sub(self.bytes);
+        let accounts = &self.by.0;
+        for (index, account) in accounts.iter().enumerate() {
+            if !account.bytes.add(more) {
+                let added = accounts.iter().take(index);
+                added.for_each(|account| account.bytes.remove(more));
+                return Err(Busy::Bytes(account.whose, account.bytes.limit));
+            }
+        }
+        self.bytes += more;
+        Ok(())
+    }
+
     /// So many bytes are held for it now. What is there is there: they may be more than the limit says,
     /// and then no other request is let in until they are fewer.
     pub fn holds(&mut self, bytes: usize) {

@@ -20,7 +20,19 @@ impl Raw {
     /// # Panics
     /// If the server can't be reached or refuses the handshake.
     pub async fn connect(address: &str, credentials: &Credentials) -> Self {
-        let config = config(Some(credentials), rustls::DEFAULT_VERSIONS);
+        Self::connect_as(address, Some(credentials)).await
+    }
+
+    /// Connects without any.
+    ///
+    /// # Panics
+    /// As [`Raw::connect`].
+    pub async fn connect_as_nobody(address: &str) -> Self {
+        Self::connect_as(address, None).await
+    }
+
+    async fn connect_as(address: &str, credentials: Option<&Credentials>) -> Self {
+        let config = config(credentials, rustls::DEFAULT_VERSIONS);
         let stream = handshake(address, Arc::new(config)).await.unwrap();
         Self { stream }
     }

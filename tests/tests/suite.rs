@@ -35,8 +35,12 @@ mod leaks;
 mod listing;
 #[path = "suite/local_proxy.rs"]
 mod local_proxy;
-#[path = "suite/local_proxy_retries.rs"]
-mod local_proxy_retries;
+#[path = "suite/local_proxy_files.rs"]
+mod local_proxy_files;
+#[path = "suite/local_proxy_shares.rs"]
+mod local_proxy_shares;
+#[path = "suite/local_proxy_upstream.rs"]
+mod local_proxy_upstream;
 #[path = "suite/log_streams.rs"]
 mod log_streams;
 #[path = "suite/lost.rs"]

@@ -38,6 +38,8 @@ pub struct Client {
     signing: Option<Signing>,
     /// Whether requests are signed before a server has asked for that.
     signs: Cell<bool>,
+    /// Whether they may be sent to anybody: then nobody gets a signature by asking for one.
+    is_insecure: bool,
     servers: Vec<Endpoint>,
     identity: Identity,
 }
@@ -77,6 +79,7 @@ impl Client {
             agent: agent(&servers, Some(certificate), trust)?,
             signing: None,
             signs: Cell::new(false),
+            is_insecure: matches!(trust, Trust::Anyone),
             servers,
             identity: certificate.identity,
         })
@@ -174,14 +177,13 @@ impl Client {
                 Ok((status, body)) => {
                     return Err(self.refused(status, &body, format!("{route}{name}")));
                 }
-                Err(ureq::Error::BodyExceedsLimit(_)) => {
+                Err(Fault::Http(ureq::Error::BodyExceedsLimit(_))) => {
                     return Err(Error::Protocol {
                         server: server.clone(),
                         problem: ProtocolProblem::TooLong,
                     });
                 }
-                Err(error) => {
-                    let fault = Fault::from(error);
+                Err(fault) => {
                     let stop = fault.may_have_been_asked() && !repeatable;
                     faults.push((server.clone(), fault));
                     if stop {
@@ -200,7 +202,7 @@ impl Client {
         server: &Endpoint,
         url: &str,
         body: Option<&[u8]>,
-    ) -> Result<(u16, Zeroizing<Vec<u8>>), ureq::Error> {
+    ) -> Result<(u16, Zeroizing<Vec<u8>>), Fault> {
         let uri: Uri = url
             .parse()
             .map_err(|it| ureq::Error::Http(Into::into(it)))?;
@@ -214,6 +216,8 @@ impl Client {
                 let response = send(&self.agent, method, &uri, Vec::new(), body)?;
                 let is_asked = signing::is_asked_for(response.status(), response.headers());
                 match signing {
+                    // Whoever is there could hand it to the right server, and have what that answers.
+                    Some(_) if is_asked && self.is_insecure => return Err(Fault::AskedByAnybody),
                     Some(signing) if is_asked => {
                         self.signs.set(true);
                         signed(signing)?

@@ -26,6 +26,8 @@ pub enum Fault {
     ClientCertificate(Alert),
     /// It wants a certificate in the handshake, and we have shown none.
     NoCertificate,
+    /// It wants signed requests, and may be anybody, for its certificate is not verified.
+    AskedByAnybody,
     /// The proxy does not lead there.
     Proxy(String),
     /// TLS failed in another way.
@@ -76,6 +78,9 @@ impl Fault {
                 .to_owned(),
             Self::NoCertificate => "show it one by --auth mtls (or SEALEDGE_AUTH),\n\
                  or turn `auth.signatures` on in its configuration"
+                .to_owned(),
+            Self::AskedByAnybody => "name its certificate or that of its authority in SSL_CERT_FILE, and leave -k out;\n\
+                 or sign for whoever answers there (--auth signature)"
                 .to_owned(),
             Self::Proxy(_) => "check HTTPS_PROXY, and NO_PROXY for servers without a proxy".to_owned(),
             Self::Tls(_) => "is it an HTTPS server?".to_owned(),
@@ -157,6 +162,9 @@ impl fmt::Display for Fault {
             ),
             Self::NoCertificate => f.write_str(
                 "the server wants a client certificate in the handshake, and takes no signatures",
+            ),
+            Self::AskedByAnybody => f.write_str(
+                "the server asks for a signed request, and by -k it may be anybody, who could use that elsewhere",
             ),
             Self::Proxy(reason) => write!(f, "the proxy does not lead there: {reason}"),
             Self::Tls(reason) => write!(f, "TLS failed: {reason}"),

@@ -2,6 +2,8 @@
 
 use std::{fmt, io};
 
+use sealedge_core::identity::Identity;
+
 use crate::cli::endpoint::NotAnEndpoint;
 use crate::server::tls::TlsError;
 
@@ -16,6 +18,7 @@ pub enum ProxyError {
     Certificate(String),
     Tls(TlsError),
     NoTls(rustls::Error),
+    OtherIdentity { own: Identity, other: Identity },
     Listen { address: String, reason: io::Error },
     Io(io::Error),
 }
@@ -62,6 +65,11 @@ impl fmt::Display for ProxyError {
             Self::Certificate(reason) => write!(f, "can't make a certificate: {reason}"),
             Self::Tls(reason) => reason.fmt(f),
             Self::NoTls(reason) => write!(f, "there can be no TLS: {reason}"),
+            Self::OtherIdentity { own, other } => write!(
+                f,
+                "the files of the key are those of the identity {other}, and this proxy acts as {own}: \
+                 restart it to change that"
+            ),
             Self::Listen { address, reason } => write!(f, "can't listen on {address}: {reason}"),
             Self::Io(reason) => reason.fmt(f),
         }

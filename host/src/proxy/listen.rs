@@ -1,7 +1,7 @@
 //! Where a proxy listens, and who is let in.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,12 +9,10 @@ use std::sync::Arc;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulConnection;
 use ring::digest;
 use sealedge_core::certificate::identity_of;
 use sealedge_core::identity::Identity;
 use serde::Serialize;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -23,12 +21,15 @@ use tokio_rustls::TlsAcceptor;
 use super::forward::{self, Connection, Guest, Proxy};
 use super::socket::{self, SocketFile};
 use super::{ProxyError, tls};
-use crate::admission::Accounts;
+use crate::admission::Admission;
 use crate::cli::error::Error;
 use crate::cli::files;
 use crate::cli::proxy::{Allowed, Listen, ProxyOptions};
 use crate::limits::Limits;
 use crate::pem;
+use crate::server::activity::{Activity, Socket, Stream, Watched};
+use crate::server::connection::watch as drive;
+use crate::server::http1::LONGEST_HEAD;
 use crate::server::tls::ServerCertificate;
 
 /// Who is let in by certificate.
@@ -64,7 +65,7 @@ impl Guests {
             (Some(identity), Self::These(these)) if !these.contains(&identity) => {
                 Guest::Stranger(identity)
             }
-            (Some(_), _) => Guest::Welcome,
+            (Some(identity), _) => Guest::Welcome(Some(identity)),
         }
     }
 }
@@ -91,6 +92,9 @@ pub struct Made {
     pub file: Option<String>,
 }
 
+/// A certificate and its key, as TLS uses them.
+pub type Acceptor = Arc<watch::Sender<TlsAcceptor>>;
+
 /// Where clients come in.
 pub enum Door {
     /// By mTLS.
@@ -99,8 +103,8 @@ pub enum Door {
         listener: TcpListener,
         /// The same.
         address: SocketAddr,
-        /// Its certificate.
-        acceptor: TlsAcceptor,
+        /// Its certificate, which may become another.
+        acceptor: Acceptor,
         /// Who may.
         guests: Arc<Guests>,
     },
@@ -171,19 +175,20 @@ impl Door {
         };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let (certificate, named, made) = match (&options.tls_key, &options.tls_cert) {
-            (Some(key), Some(file)) => (tls::read(key, file)?, (&**key, &**file), None),
-            _ => {
+        let (acceptor, made) = match tls::of_files(options)? {
+            Some(acceptor) => (acceptor, None),
+            None => {
                 let certificate =
                     ServerCertificate::of_this_machine().map_err(ProxyError::Certificate)?;
                 let made = made(&certificate, options.cert_out.as_deref())?;
-                (certificate, (Path::new(""), Path::new("")), Some(made))
+                let acceptor = tls::server_side(certificate, (Path::new(""), Path::new("")))?;
+                (acceptor, Some(made))
             }
         };
         let door = Self::Tcp {
             listener,
             address,
-            acceptor: Arc::new(tls::server_side(certificate, named)?).into(),
+            acceptor: Arc::new(watch::Sender::new(acceptor)),
             guests: Arc::new(guests),
         };
         Ok((door, made))
@@ -194,6 +199,14 @@ impl Door {
         match self {
             Self::Tcp { guests, .. } => guests.to_string(),
             Self::Unix { .. } => "this user".to_owned(),
+        }
+    }
+
+    /// Its certificate, if it has one.
+    pub fn acceptor(&self) -> Option<Acceptor> {
+        match self {
+            Self::Tcp { acceptor, .. } => Some(acceptor.clone()),
+            Self::Unix { .. } => None,
         }
     }
 
@@ -210,7 +223,8 @@ impl Door {
                 ..
             } => {
                 let (stream, peer) = listener.accept().await?;
-                Ok(Visitor::Tcp(stream, peer, acceptor.clone(), guests.clone()))
+                let acceptor = acceptor.borrow().clone();
+                Ok(Visitor::Tcp(stream, peer, acceptor, guests.clone()))
             }
             Self::Unix { listener, .. } => Ok(Visitor::Unix(listener.accept().await?.0)),
         }
@@ -245,29 +259,23 @@ fn made(certificate: &ServerCertificate, file: Option<&Path>) -> Result<Made, Er
 }
 
 impl Visitor {
-    /// From where it comes.
-    pub fn address(&self) -> IpAddr {
-        match self {
-            Self::Tcp(_, peer, ..) => peer.ip().to_canonical(),
-            Self::Unix(_) => Ipv4Addr::LOCALHOST.into(),
-        }
-    }
-
     /// Serves it to its end.
-    pub async fn serve(self, proxy: Arc<Proxy>, accounts: Arc<Accounts>, limits: Limits) {
+    pub async fn serve(self, proxy: Arc<Proxy>, admission: Arc<Admission>, limits: Limits) {
         let mut stopping = proxy.stopping.clone();
-        let connection = |client| {
-            Arc::new(Connection {
-                proxy,
-                client,
-                accounts,
-            })
-        };
         match self {
             Self::Unix(stream) => {
-                talk(stream, false, connection(Guest::Welcome), limits, stopping).await
+                let client = Guest::Welcome(None);
+                let accounts = admission.accounts(client.account(), Ipv4Addr::LOCALHOST.into());
+                let activity = Activity::new(limits, true);
+                let connection = Connection {
+                    proxy,
+                    client,
+                    accounts,
+                    activity,
+                };
+                http1(stream, connection, stopping).await;
             }
-            Self::Tcp(stream, _, acceptor, guests) => {
+            Self::Tcp(stream, peer, acceptor, guests) => {
                 let _ = stream.set_nodelay(true);
                 let accepted = tokio::select! {
                     accepted = timeout(limits.head, acceptor.accept(stream)) => accepted,
@@ -279,47 +287,58 @@ impl Visitor {
                 let shown = session.peer_certificates().and_then(|chain| chain.first());
                 let client = guests.judge(shown.map(|own| &**own));
                 let is_http2 = session.alpn_protocol() == Some(b"h2");
-                talk(stream, is_http2, connection(client), limits, stopping).await;
+                let accounts = admission.accounts(client.account(), peer.ip().to_canonical());
+                let connection = Connection {
+                    proxy,
+                    client,
+                    accounts,
+                    activity: Activity::new(limits, !is_http2),
+                };
+                if is_http2 {
+                    http2(Box::new(stream), connection, limits, stopping).await;
+                } else {
+                    http1(Box::new(stream), connection, stopping).await;
+                }
             }
         }
     }
 }
 
-/// Speaks HTTP with a client.
-async fn talk(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    is_http2: bool,
-    connection: Arc<Connection>,
+/// Speaks HTTP/1.1 with a client, until the connection ends or is overdue.
+async fn http1<S: Socket + Send + 'static>(
+    stream: S,
+    connection: Connection,
+    stopping: watch::Receiver<bool>,
+) {
+    let activity = connection.activity.clone();
+    let stream = TokioIo::new(Watched::new(stream, activity.clone()));
+    let connection = Arc::new(connection);
+    let service = service_fn(move |request| forward::serve(connection.clone(), request));
+    let server = http1::Builder::new()
+        // For hyper a kept-alive connection would be one whose head is late.
+        .header_read_timeout(None)
+        // More than is handed on: there are words to refuse it with.
+        .max_buf_size(LONGEST_HEAD)
+        .serve_connection(stream, service);
+    let _ = drive(pin!(server), &activity, || false, stopping).await;
+}
+
+/// The same by HTTP/2.
+async fn http2(
+    stream: Stream,
+    connection: Connection,
     limits: Limits,
     stopping: watch::Receiver<bool>,
 ) {
+    let activity = connection.activity.clone();
+    let stream = TokioIo::new(Watched::new(stream, activity.clone()));
+    let connection = Arc::new(connection);
     let service = service_fn(move |request| forward::serve(connection.clone(), request));
-    let stream = TokioIo::new(stream);
-    if is_http2 {
-        let mut server = http2::Builder::new(TokioExecutor::new());
-        server
-            .timer(TokioTimer::new())
-            // A client that is gone without a word.
-            .keep_alive_interval(limits.idle)
-            .keep_alive_timeout(limits.head);
-        finish(server.serve_connection(stream, service), stopping).await;
-    } else {
-        let mut server = http1::Builder::new();
-        server
-            .timer(TokioTimer::new())
-            // From the end of a request to the head of the next.
-            .header_read_timeout(limits.idle);
-        finish(server.serve_connection(stream, service), stopping).await;
-    }
-}
-
-/// Drives a connection to its end. When the proxy is told to stop, what is under way goes on.
-async fn finish<C: GracefulConnection>(server: C, mut stopping: watch::Receiver<bool>) {
-    let mut server = pin!(server);
-    tokio::select! {
-        _ = server.as_mut() => return,
-        _ = stopping.wait_for(|stopping| *stopping) => {}
-    }
-    server.as_mut().graceful_shutdown();
-    let _ = server.await;
+    let server = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        // A client that is gone without a word.
+        .keep_alive_interval(limits.idle)
+        .keep_alive_timeout(limits.head)
+        .serve_connection(stream, service);
+    let _ = drive(pin!(server), &activity, || false, stopping).await;
 }

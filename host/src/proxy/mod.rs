@@ -4,6 +4,7 @@ mod answer;
 mod error;
 mod forward;
 mod listen;
+mod reload;
 mod socket;
 mod tls;
 mod upstream;
@@ -14,7 +15,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use sealedge_core::auth::signature::Signer;
 use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::admission::Admission;
@@ -30,15 +33,16 @@ use crate::server::connection::Connections;
 use crate::server::{End, counted};
 use forward::Proxy;
 use listen::{Door, Guests};
+use reload::Reloader;
 use upstream::Upstream;
 
-/// How many connections there may be, and what all requests may hold together: these clients share one
-/// identity, and a part of it for each would bound nobody.
+/// How many connections there may be, of which none sleeps, and what clients may hold together, who are all
+/// at one address.
 const fn limits(limits: Limits) -> Limits {
     Limits {
         connections: 1_000,
-        client_part: 1,
         address_part: 1,
+        quiet: limits.idle,
         ..limits
     }
 }
@@ -74,13 +78,20 @@ fn upstream(options: &ProxyOptions, common: Common) -> Result<Upstream, Error> {
             problem: endpoint::EndpointProblem::Syntax,
         }));
     };
-    let credential = Credential::from_environment(|name| std::env::var(name).ok())?;
-    let certificate = credential.load()?;
-    let signer = credential
-        .into_signer(&certificate)
-        .ok_or(Error::CannotSign)?;
+    let signer = signer(credential()?)?;
     let tls = tls::client_side(common.insecure)?;
     Ok(Upstream::new(server, authority, signer, tls))
+}
+
+fn credential() -> Result<Credential, Error> {
+    Credential::from_environment(|name| std::env::var(name).ok())
+}
+
+/// What signs by a credential.
+fn signer(credential: Credential) -> Result<Signer, Error> {
+    let certificate = credential.load()?;
+    let signer = credential.into_signer(&certificate);
+    signer.ok_or(Error::CannotSign)
 }
 
 async fn serve(
@@ -89,6 +100,8 @@ async fn serve(
     upstream: Upstream,
     limits: Limits,
 ) -> Result<(), Error> {
+    // Until it is asked for this signal ends the process.
+    let hangup = signal(SignalKind::hangup()).map_err(ProxyError::Io)?;
     let guests = Guests::new(&options.allow, upstream.identity());
     let (door, made) = Door::open(options, guests).await?;
     // Before it says that it listens: whoever has read that may tell it to stop.
@@ -109,7 +122,13 @@ async fn serve(
         common,
         is_away: AtomicBool::new(false),
     });
-    let admission = Admission::new(&limits);
+    let reloader = Reloader {
+        options: options.clone(),
+        proxy: proxy.clone(),
+        acceptor: door.acceptor(),
+    };
+    tokio::spawn(reloader.run(hangup));
+    let admission = Arc::new(Admission::new(&limits));
     let connections = Connections::new(limits.within_this_process().connections);
     loop {
         tokio::select! {
@@ -117,10 +136,9 @@ async fn serve(
                 Ok(visitor) => {
                     // Closed at once, as the server does.
                     let Some(place) = connections.place() else { continue };
-                    let accounts = admission.accounts(&[], visitor.address());
-                    let proxy = proxy.clone();
+                    let (proxy, admission) = (proxy.clone(), admission.clone());
                     tokio::spawn(async move {
-                        visitor.serve(proxy, accounts, limits).await;
+                        visitor.serve(proxy, admission, limits).await;
                         drop(place);
                     });
                 }

@@ -1,13 +1,22 @@
 //! A socket in the file system, for one user.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::Mode;
 use rustix::process::umask;
+use socket2::{Domain, SockAddr, Socket, Type};
+
+/// How long another process may have the folder, which needs it for a moment only.
+const LOCKED: Duration = Duration::from_secs(2);
+
+/// How often it is tried in that time.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The file of a socket that this process listens on. It is removed when this is dropped.
 pub struct SocketFile {
@@ -27,8 +36,7 @@ pub fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
         None => return Err(io::Error::from(ErrorKind::IsADirectory)),
     };
     // Of two that find the same dead socket, the second would remove the living one of the first.
-    let locked = File::open(folder)?;
-    locked.lock()?;
+    let _locked = lock(folder)?;
     remove_dead(path)?;
     // From its first moment on nobody else may connect. No other file is made at this time.
     let before = umask(Mode::from_raw_mode(0o177));
@@ -41,6 +49,23 @@ pub fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     Ok((listener, SocketFile { path, id }))
 }
 
+/// Locks a folder, as anybody may who can read it: so it is not waited for without end.
+fn lock(folder: &Path) -> io::Result<File> {
+    let file = File::open(folder)?;
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(reason)) => return Err(reason),
+            Err(TryLockError::WouldBlock) if begun.elapsed() < LOCKED => thread::sleep(PAUSE),
+            Err(TryLockError::WouldBlock) => {
+                let why = format!("another process has locked its folder {}", folder.display());
+                return Err(io::Error::new(ErrorKind::AddrInUse, why));
+            }
+        }
+    }
+}
+
 fn remove_dead(path: &Path) -> io::Result<()> {
     let other = |why| Err(io::Error::new(ErrorKind::AddrInUse, why));
     match fs::symlink_metadata(path) {
@@ -49,8 +74,14 @@ fn remove_dead(path: &Path) -> io::Result<()> {
         Ok(file) if !file.file_type().is_socket() => return other("there is a file, no socket"),
         Ok(_) => {}
     }
-    match UnixStream::connect(path) {
-        Ok(_) => other("another process listens on it"),
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // Whoever takes no connections lets others wait.
+    probe.set_nonblocking(true)?;
+    match probe.connect(&SockAddr::unix(path)?) {
+        Ok(()) => other("another process listens on it"),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            other("another process listens on it")
+        }
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path),
         Err(error) => Err(error),
     }
@@ -75,6 +106,18 @@ impl Drop for SocketFile {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_folder_that_somebody_locks_is_not_waited_for_without_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let locked = File::open(folder.path()).unwrap();
+        locked.lock().unwrap();
+        let path = folder.path().join("socket");
+        let refused = listen(&path).err().unwrap().to_string();
+        assert!(refused.contains("locked"), "{refused}");
+        drop(locked);
+        assert!(listen(&path).is_ok());
+    }
 
     #[test]
     fn a_dead_socket_is_replaced_and_nothing_else() {

@@ -9,12 +9,13 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
-    ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, RootCertStore, ServerConfig,
-    SignatureScheme,
+    ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
+use tokio_rustls::TlsAcceptor;
 
 use super::ProxyError;
 use crate::cli::error::Error as CliError;
+use crate::cli::proxy::ProxyOptions;
 use crate::cli::{certificate, credential};
 use crate::guest::types::Tls;
 use crate::server::tls::{self, ServerCertificate};
@@ -27,7 +28,7 @@ use crate::server::tls::{self, ServerCertificate};
 pub fn server_side(
     certificate: ServerCertificate,
     named: (&Path, &Path),
-) -> Result<ServerConfig, ProxyError> {
+) -> Result<TlsAcceptor, ProxyError> {
     let settings = Tls {
         key: named.0.display().to_string(),
         certificate: named.1.display().to_string(),
@@ -37,14 +38,24 @@ pub fn server_side(
         authorities: None,
     };
     let clients = tls::client_verifier(&settings).map_err(ProxyError::Tls)?;
-    tls::server_config(&settings, certificate, clients).map_err(ProxyError::Tls)
+    let config = tls::server_config(&settings, certificate, clients).map_err(ProxyError::Tls)?;
+    Ok(Arc::new(config).into())
 }
 
-/// The key and the certificate of these files.
+/// The same with the certificate that the options name, if they name one.
 ///
 /// # Errors
 /// Which file can't be used, and why.
-pub fn read(key: &Path, certificate: &Path) -> Result<ServerCertificate, CliError> {
+pub fn of_files(options: &ProxyOptions) -> Result<Option<TlsAcceptor>, CliError> {
+    let (Some(key), Some(certificate)) = (&options.tls_key, &options.tls_cert) else {
+        return Ok(None);
+    };
+    let acceptor = server_side(read(key, certificate)?, (key, certificate))?;
+    Ok(Some(acceptor))
+}
+
+/// The key and the certificate of these files.
+fn read(key: &Path, certificate: &Path) -> Result<ServerCertificate, CliError> {
     let chain = certificate::chain(&credential::read(certificate)?).map_err(|reason| {
         CliError::CertificateFile {
             path: certificate.to_owned(),

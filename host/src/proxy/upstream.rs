@@ -1,6 +1,7 @@
 //! The server that a proxy signs requests for, and the connection to it.
 
 use std::error::Error;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -19,7 +20,9 @@ use rustls::ClientConfig;
 use sealedge_core::auth::signature::{Message, Signer};
 use sealedge_core::identity::Identity;
 use sealedge_core::time::Time;
+use tokio::task::JoinError;
 
+use crate::admission::Busy;
 use crate::cli::endpoint::Endpoint;
 use crate::guest::wall_clock;
 use crate::outside::causes;
@@ -47,10 +50,15 @@ pub struct Upstream {
     server: Endpoint,
     /// As it is signed.
     authority: String,
-    signer: Signer,
+    signer: RwLock<Arc<Signer>>,
     random: SystemRandom,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    /// For requests that are signed, which share a connection.
+    signed: Connected,
+    /// And for the others: what ends their connection ends no request of those whom the proxy lets in.
+    unsigned: Connected,
 }
+
+type Connected = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// A request to be sent on.
 pub struct Asked {
@@ -79,6 +87,12 @@ pub enum Fault {
     BrokenOff(String),
     /// The answer is longer than answers are.
     TooLong,
+    /// There is no room for the answer.
+    NoRoom(Busy),
+    /// The answer says that something else follows, which nobody has asked for.
+    Informational(StatusCode),
+    /// The proxy has lost it.
+    Lost(JoinError),
     /// The answer did not come in time.
     TimedOut,
 }
@@ -86,31 +100,13 @@ pub enum Fault {
 impl Upstream {
     /// Nothing is asked of it yet.
     pub fn new(server: Endpoint, authority: String, signer: Signer, tls: ClientConfig) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.enforce_http(false);
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT));
-        connector.set_keepalive(Some(IDLE));
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .enable_http2()
-            .wrap_connector(connector);
-        let client = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .http2_keep_alive_interval(PING)
-            .http2_keep_alive_timeout(PONG)
-            .http2_keep_alive_while_idle(true)
-            .build(connector);
         Self {
             server,
             authority,
-            signer,
+            signer: RwLock::new(Arc::new(signer)),
             random: SystemRandom::new(),
-            client,
+            signed: connected(tls.clone()),
+            unsigned: connected(tls),
         }
     }
 
@@ -121,7 +117,18 @@ impl Upstream {
 
     /// Who its requests are signed as.
     pub fn identity(&self) -> Identity {
-        self.signer.identity()
+        self.signer().identity()
+    }
+
+    fn signer(&self) -> Arc<Signer> {
+        let signer = self.signer.read().unwrap_or_else(PoisonError::into_inner);
+        signer.clone()
+    }
+
+    /// From now on its requests are signed by this.
+    pub fn sign_by(&self, signer: Signer) {
+        let mut own = self.signer.write().unwrap_or_else(PoisonError::into_inner);
+        *own = Arc::new(signer);
     }
 
     /// Signs a request that is to be, sends it and waits for the head of its answer. If nothing can have been done, it is
@@ -146,7 +153,11 @@ impl Upstream {
 
     async fn attempt(&self, asked: &Asked) -> Result<Response<Incoming>, Fault> {
         let request = self.request(asked)?;
-        self.client.request(request).await.map_err(Fault::Http)
+        let client = match asked.is_signed {
+            true => &self.signed,
+            false => &self.unsigned,
+        };
+        client.request(request).await.map_err(Fault::Http)
     }
 
     fn request(&self, asked: &Asked) -> Result<Request<Full<Bytes>>, Fault> {
@@ -181,8 +192,31 @@ impl Upstream {
             .fill(&mut nonce)
             .map_err(|_| Fault::NoRandomness)?;
         let now = Time::from_nanos(wall_clock());
-        Ok(self.signer.headers(&message, &asked.body, nonce, now))
+        Ok(self.signer().headers(&message, &asked.body, nonce, now))
     }
+}
+
+/// What speaks to a server, and keeps the connection.
+fn connected(tls: ClientConfig) -> Connected {
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(CONNECT));
+    connector.set_keepalive(Some(IDLE));
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_http1()
+        .enable_http2()
+        .wrap_connector(connector);
+    Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .http2_keep_alive_interval(PING)
+        .http2_keep_alive_timeout(PONG)
+        .http2_keep_alive_while_idle(true)
+        .build(connector)
 }
 
 /// Whether a server has told us that it did not begin with a request: it was never sent, the connection
@@ -228,15 +262,21 @@ impl Fault {
     pub const fn status(&self) -> StatusCode {
         match self {
             Self::Request(_) => StatusCode::BAD_REQUEST,
-            Self::NoRandomness => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Http(_) | Self::BrokenOff(_) | Self::TooLong => StatusCode::BAD_GATEWAY,
+            Self::NoRandomness | Self::Lost(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::NoRoom(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Http(_) | Self::BrokenOff(_) | Self::TooLong | Self::Informational(_) => {
+                StatusCode::BAD_GATEWAY
+            }
             Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
         }
     }
 
     /// Whether the server is at fault, or the way to it.
     pub const fn is_away(&self) -> bool {
-        !matches!(self, Self::Request(_) | Self::NoRandomness)
+        !matches!(
+            self,
+            Self::Request(_) | Self::NoRandomness | Self::NoRoom(_) | Self::Lost(_)
+        )
     }
 }
 
@@ -262,6 +302,11 @@ impl fmt::Display for Fault {
             }
             Self::BrokenOff(why) => write!(f, "its answer broke off: {why}"),
             Self::TooLong => f.write_str("its answer is too long"),
+            Self::NoRoom(busy) => write!(f, "there is no room for its answer: {busy}"),
+            Self::Informational(status) => {
+                write!(f, "its answer is {status}, which nobody has asked for")
+            }
+            Self::Lost(error) => write!(f, "its answer is lost: {error}"),
             Self::TimedOut => write!(f, "no answer within {} s", PATIENCE.as_secs()),
         }
     }

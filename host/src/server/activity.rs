@@ -12,10 +12,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep};
+use tokio_rustls::server::TlsStream;
 
-use super::connection::Stream;
 use crate::limits::Limits;
 
 /// A connection's activity.
@@ -275,17 +276,38 @@ impl Drop for Unread {
     }
 }
 
+/// A stream of which can be told whether its client has closed it.
+pub trait Socket: AsyncRead + AsyncWrite + Unpin {
+    /// Ready as soon as there is something to read, or the client has closed.
+    fn until_readable(&self) -> impl Future<Output = io::Result<Ready>>;
+}
+
+impl Socket for UnixStream {
+    fn until_readable(&self) -> impl Future<Output = io::Result<Ready>> {
+        self.ready(Interest::READABLE)
+    }
+}
+
+/// A connection after its handshake. In a box: it moves through futures that each keep room for it.
+pub type Stream = Box<TlsStream<TcpStream>>;
+
+impl Socket for Stream {
+    fn until_readable(&self) -> impl Future<Output = io::Result<Ready>> {
+        self.get_ref().0.ready(Interest::READABLE)
+    }
+}
+
 /// A connection's stream, whose bytes count as activity.
-pub struct Watched {
-    stream: Stream,
+pub struct Watched<S = Stream> {
+    stream: S,
     /// What was read of the stream and is to be read again.
     unread: Bytes,
     activity: Arc<Activity>,
 }
 
-impl Watched {
+impl<S: Socket> Watched<S> {
     /// Watches a stream.
-    pub fn new(stream: Stream, activity: Arc<Activity>) -> Self {
+    pub fn new(stream: S, activity: Arc<Activity>) -> Self {
         Self {
             stream,
             unread: Bytes::new(),
@@ -309,12 +331,12 @@ impl Watched {
     }
 
     /// The stream itself.
-    pub fn get_ref(&self) -> &Stream {
+    pub fn get_ref(&self) -> &S {
         &self.stream
     }
 
     /// The stream, not watched any more.
-    pub fn into_inner(self) -> Stream {
+    pub fn into_inner(self) -> S {
         self.stream
     }
 
@@ -329,8 +351,7 @@ impl Watched {
     /// Whether the client has closed the connection. hyper sees that by reading; but it does not read
     /// while it has bytes of a next request, and a log stream may be silent for ever.
     fn has_hung_up(&self) -> bool {
-        let (socket, _) = self.stream.get_ref();
-        let ready = pin!(socket.ready(Interest::READABLE));
+        let ready = pin!(self.stream.until_readable());
         match ready.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(ready)) => ready.is_read_closed(),
             Poll::Ready(Err(_)) => true,
@@ -339,7 +360,7 @@ impl Watched {
     }
 }
 
-impl AsyncRead for Watched {
+impl<S: Socket> AsyncRead for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -360,7 +381,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl<S: Socket> AsyncWrite for Watched<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -18,9 +18,8 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
-use super::activity::{Activity, Overdue, Watched};
+use super::activity::{Activity, Overdue, Stream, Watched};
 use super::http::{self, Connection};
 use super::http1;
 use super::refusals::Refusals;
@@ -29,9 +28,6 @@ use crate::admission::Admission;
 use crate::guest::Machine;
 use crate::limits::Limits;
 use crate::pool::Pool;
-
-/// A connection after its handshake. In a box: it moves through futures that each keep room for it.
-pub type Stream = Box<TlsStream<TcpStream>>;
 
 /// How much a client may send by HTTP/2 before it is read, in bytes: of a request, and of all requests
 /// of a connection.
@@ -149,7 +145,8 @@ async fn talk(stream: Stream, template: Template, terms: Arc<Terms>) -> Result<(
             .initial_stream_window_size(WINDOWS.0)
             .initial_connection_window_size(WINDOWS.1)
             .serve_connection(stream, service);
-        match watch(pin!(server), &connection, stopping).await {
+        let refused = || connection.client.is_refused();
+        match watch(pin!(server), &connection.activity, refused, stopping).await {
             Err(overdue) => cut_off(overdue),
             Ok(Err(error)) if !is_gone(&error) => Err(Refusal::Http2),
             Ok(_) => Ok(()),
@@ -159,19 +156,18 @@ async fn talk(stream: Stream, template: Template, terms: Arc<Terms>) -> Result<(
     }
 }
 
-/// Drives a connection to its end, unless it is overdue before.
+/// Drives a connection to its end, unless it is overdue before. One whose client is not to ask anything
+/// more ends when nothing is under way.
 pub async fn watch<C: GracefulConnection>(
     mut server: Pin<&mut C>,
-    connection: &Connection,
+    activity: &Activity,
+    is_refused: impl Fn() -> bool,
     mut stopping: watch::Receiver<bool>,
 ) -> Result<C::Output, Overdue> {
-    let Connection {
-        activity, client, ..
-    } = connection;
     let mut stop = pin!(stopping.wait_for(|stopping| *stopping));
     // Something has happened on the connection whenever this is polled: nobody need wake it.
     let refused = || {
-        poll_fn(|_| match client.is_refused() {
+        poll_fn(|_| match is_refused() {
             true => Poll::Ready(()),
             false => Poll::Pending,
         })

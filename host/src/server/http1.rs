@@ -22,7 +22,7 @@ use super::http::{self, Connection};
 const LINGER: Duration = Duration::from_secs(2);
 
 /// The longest head of a request, in bytes.
-const LONGEST_HEAD: usize = 128 << 10;
+pub const LONGEST_HEAD: usize = 128 << 10;
 
 /// Speaks HTTP/1.1 until the connection ends. An error says what the client did wrong.
 pub async fn talk(
@@ -38,7 +38,9 @@ pub async fn talk(
             .header_read_timeout(None)
             .max_buf_size(LONGEST_HEAD)
             .serve_connection(stream, service);
-        let ended = watch(Pin::new(&mut server), &connection, stopping.clone()).await;
+        let refused = || connection.client.is_refused();
+        let activity = &connection.activity;
+        let ended = watch(Pin::new(&mut server), activity, refused, stopping.clone()).await;
         let parts = server.into_parts();
         stream = parts.io;
         match ended {

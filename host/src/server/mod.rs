@@ -1,10 +1,10 @@
 //! `sealedge server`: from the options to a running server, and to its end.
 
-mod activity;
+pub mod activity;
 pub mod connection;
 mod dev;
 mod http;
-mod http1;
+pub mod http1;
 mod log_stream;
 mod refusals;
 mod reload;

@@ -1,7 +1,6 @@
 //! `sealedge proxy`: clients that know only mTLS, in front of a server that wants signed requests.
 
 use std::io::ErrorKind;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -13,28 +12,37 @@ use sealedge_tests::log_stream::LogStream;
 use sealedge_tests::server::{Server, write_certificate};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-const SELF: &str = "/v1/identity/self/describe";
+pub const SELF: &str = "/v1/identity/self/describe";
 
-fn upstream() -> Server {
+/// A server for a proxy.
+pub fn upstream() -> Server {
     let config = for_admin("mem: {}").replace("audit: off", "audit: on");
     Server::start(Path::new(crate::SEALEDGE), "", &config)
 }
 
 /// The command of a proxy that signs as this client of the recordings.
 pub fn command_at(who: &str, address: &str) -> Command {
-    let mut command = Command::new(crate::SEALEDGE);
+    command_of(crate::SEALEDGE, who, &format!("https://{address}"))
+}
+
+/// The same of this program, for a server with this URL.
+pub fn command_of(program: &str, who: &str, url: &str) -> Command {
+    let mut command = Command::new(program);
     command
-        .args(["proxy", "--upstream", &format!("https://{address}")])
+        .args(["proxy", "--upstream", url])
         .env("KES_API_KEY", recorded(who).to_text().as_str())
         .env_remove("SEALEDGE_AUTH");
     command
 }
 
 /// The same, which trusts a server.
-fn command(who: &str, upstream: &Server, address: &str) -> Command {
+pub fn command(who: &str, upstream: &Server, address: &str) -> Command {
     let mut command = command_at(who, address);
     command.env("SSL_CERT_FILE", upstream.folder.path().join("server.cert"));
     command
@@ -55,7 +63,8 @@ pub fn proxy(who: &str, upstream: &Server, arguments: &[&str]) -> Server {
     run(command(who, upstream, &upstream.address), arguments)
 }
 
-async fn call(client: &mut Client, method: &str, path: &str) -> Answer {
+/// Asks without a body.
+pub async fn call(client: &mut Client, method: &str, path: &str) -> Answer {
     client.call(method, path, Value::Null).await
 }
 
@@ -163,30 +172,54 @@ async fn only_those_who_are_allowed_get_in() {
     assert_eq!(records.len(), 5, "{records:?}");
 }
 
-/// Hands bytes on to a server, and counts the connections.
-struct Relay {
-    address: String,
-    connections: Arc<AtomicUsize>,
+/// Hands bytes on to a server.
+pub struct Relay {
+    /// Where it listens.
+    pub address: String,
+    /// How many connections there have been.
+    pub connections: Arc<AtomicUsize>,
+    /// Whether what clients send is handed on, or kept until this is true.
+    pub is_open: watch::Sender<bool>,
 }
 
 impl Relay {
-    async fn to(server: &str) -> Self {
+    /// Listens.
+    pub async fn to(server: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let connections = Arc::new(AtomicUsize::new(0));
         let (server, count) = (server.to_owned(), connections.clone());
+        let (is_open, opened) = watch::channel(true);
         tokio::spawn(async move {
-            while let Ok((mut client, _)) = listener.accept().await {
+            while let Ok((client, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::SeqCst);
-                let mut server = TcpStream::connect(&server).await.unwrap();
-                tokio::spawn(async move {
-                    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
-                });
+                let server = TcpStream::connect(&server).await.unwrap();
+                let (from_client, mut to_client) = client.into_split();
+                let (mut from_server, to_server) = server.into_split();
+                tokio::spawn(hand_on(from_client, to_server, opened.clone()));
+                tokio::spawn(
+                    async move { tokio::io::copy(&mut from_server, &mut to_client).await },
+                );
             }
         });
         Self {
             address,
             connections,
+            is_open,
+        }
+    }
+}
+
+async fn hand_on(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut opened: watch::Receiver<bool>,
+) {
+    let mut part = vec![0; 64 * 1024];
+    while let Ok(length) = from.read(&mut part).await {
+        let is_open = opened.wait_for(|is_open| *is_open).await.is_ok();
+        if length == 0 || !is_open || to.write_all(&part[..length]).await.is_err() {
+            return;
         }
     }
 }
@@ -283,32 +316,6 @@ async fn a_server_that_is_not_trusted_is_sent_nothing() {
     assert_eq!(upstream.lines(1).len(), 1);
 }
 
-#[tokio::test]
-async fn a_proxy_may_have_a_certificate_that_stays() {
-    let upstream = upstream();
-    let folder = tempfile::tempdir().unwrap();
-    write_certificate(folder.path());
-    let file = |name: &str| folder.path().join(name).display().to_string();
-    let mut command = command("admin", &upstream, &upstream.address);
-    command
-        .args(["--listen", "127.0.0.1:0", "--json", "--tls-key"])
-        .args([&file("server.key"), "--tls-cert", &file("server.cert")]);
-    let proxy = Server::run(command, tempfile::tempdir().unwrap());
-    let said = proxy.errors();
-    let banner: Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
-    let identity = recorded("admin").identity().to_string();
-    assert_eq!(banner["identity"], identity);
-    assert_eq!(banner["clients"], identity);
-    assert_eq!(banner["upstream"], format!("https://{}", upstream.address));
-    assert_eq!(banner.get("certificate"), None);
-    let mut cli = Command::new(crate::SEALEDGE);
-    cli.args(["key", "create", "k"])
-        .env("SSL_CERT_FILE", file("server.cert"))
-        .env("KES_SERVER", banner["address"].as_str().unwrap())
-        .env("KES_API_KEY", recorded("admin").to_text().as_str());
-    output(&mut cli);
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_comes_as_it_is_written_and_ends_with_the_proxy() {
     let upstream = upstream();
@@ -337,7 +344,7 @@ async fn a_log_comes_as_it_is_written_and_ends_with_the_proxy() {
 }
 
 /// A command that ends with success.
-fn output(command: &mut Command) -> Output {
+pub fn output(command: &mut Command) -> Output {
     let output = command.stdin(Stdio::null()).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{command:?}: {errors}");
@@ -393,7 +400,7 @@ fn the_command_line_and_curl_go_through_a_proxy() {
 }
 
 /// Whether a program is not installed, which is reported, and an error where everything has to be.
-fn is_missing(program: &str) -> bool {
+pub fn is_missing(program: &str) -> bool {
     match Command::new(program).arg("--version").output() {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             assert!(std::env::var_os("CI").is_none(), "{program} is missing");
@@ -405,86 +412,4 @@ fn is_missing(program: &str) -> bool {
             false
         }
     }
-}
-
-/// A proxy on a socket, once it listens there; it is killed when this is dropped.
-struct OnSocket(std::process::Child);
-
-impl OnSocket {
-    fn start(upstream: &Server, socket: &Path) -> Self {
-        let mut command = command("admin", upstream, &upstream.address);
-        let listen = format!("unix:{}", socket.display());
-        command
-            .args(["--listen", &listen])
-            .stdin(Stdio::null())
-            .stderr(Stdio::null());
-        let child = Self(command.spawn().unwrap());
-        for _ in 0..3000 {
-            if std::os::unix::net::UnixStream::connect(socket).is_ok() {
-                return child;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        panic!("nobody listens on {listen}");
-    }
-
-    fn end(mut self, signal: &str) {
-        let id = self.0.id().to_string();
-        let kill = Command::new("kill").args(["-s", signal, &id]).status();
-        assert!(kill.unwrap().success());
-        self.0.wait().unwrap();
-    }
-}
-
-impl Drop for OnSocket {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-#[test]
-fn a_socket_is_for_its_user_and_replaced_when_it_is_dead() {
-    let upstream = upstream();
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("sealedge.sock");
-    let asked = |path: &str| {
-        use std::io::{Read, Write};
-        let mut stream = std::os::unix::net::UnixStream::connect(&socket).unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: any\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    };
-    let proxy = OnSocket::start(&upstream, &socket);
-    let file = std::fs::symlink_metadata(&socket).unwrap();
-    assert!(file.file_type().is_socket());
-    assert_eq!(file.permissions().mode() & 0o777, 0o600);
-    let answer = asked(SELF);
-    assert!(
-        answer.starts_with("HTTP/1.1 200") && answer.contains("signature"),
-        "{answer}"
-    );
-    // It is in use.
-    let mut second = command("admin", &upstream, &upstream.address);
-    second.args(["--listen", &format!("unix:{}", socket.display())]);
-    let refused = second.stdin(Stdio::null()).output().unwrap();
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(said.contains("another process listens on it"), "{said}");
-    assert_eq!(refused.status.code(), Some(1));
-    proxy.end("KILL");
-    assert!(socket.exists());
-    let proxy = OnSocket::start(&upstream, &socket);
-    assert!(asked(SELF).starts_with("HTTP/1.1 200"));
-    if !is_missing("curl") {
-        let mut curl = Command::new("curl");
-        curl.args(["-sS", "--fail-with-body", "--unix-socket"])
-            .arg(&socket)
-            .arg(format!("http://localhost{SELF}"));
-        let me: Value = serde_json::from_slice(&output(&mut curl).stdout).unwrap();
-        assert_eq!(me["admin"], true);
-    }
-    proxy.end("TERM");
-    assert!(!socket.exists());
 }

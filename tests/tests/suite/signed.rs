@@ -394,6 +394,19 @@ async fn the_command_line_names_what_is_taken_where_signatures_are_not() {
 }
 
 #[tokio::test]
+async fn the_command_line_signs_for_nobody_who_only_asks() {
+    let server = server("", "");
+    let front = front(&server).await;
+    let (is_done, said) = command_line(&server, &front, &["-k", "key", "create", "a"]).await;
+    assert!(!is_done && said.contains("leave -k out"), "{said}");
+    let by = ["-k", "--auth", "signature", "key", "create", "a"];
+    let (is_done, said) = command_line(&server, &front, &by).await;
+    assert!(is_done, "{said}");
+    let all = [("none".to_owned(), 400), ("signature".to_owned(), 200)];
+    assert_eq!(requests(&server, 2), all);
+}
+
+#[tokio::test]
 async fn the_command_line_signs_by_the_key_of_a_certificate() {
     for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ED25519] {
         let folder = tempfile::tempdir().unwrap();

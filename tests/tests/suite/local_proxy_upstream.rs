@@ -1,4 +1,5 @@
-//! When `sealedge proxy` sends a request again: in front of a server that says what it likes, by HTTP/2.
+//! `sealedge proxy` in front of a server that says what it likes: when it sends a request again, and which
+//! answers it passes on.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -8,9 +9,9 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sealedge_tests::client::{Answer, Client};
-use sealedge_tests::frames::{GOAWAY, HEADERS, PREFACE, SETTINGS};
+use sealedge_tests::frames::{DATA, GOAWAY, HEADERS, PREFACE, SETTINGS};
 use sealedge_tests::server::{Server, write_certificate};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -33,6 +34,8 @@ enum First {
     Cancel,
     /// It closes without a word.
     Close,
+    /// It answers with less than it announces, and says that there was no error.
+    Shorten,
 }
 
 /// Such a server: its address, and the heads of all requests that it has got.
@@ -99,6 +102,13 @@ async fn talk(
             First::GoAway => return leave(stream, 0).await,
             First::GoAwayAfter => return leave(stream, id).await,
             First::Close => return Ok(()),
+            First::Shorten => {
+                // `:status: 200` and `content-length: 100`, END_HEADERS.
+                let head = [&[0x88, 0x0f, 0x0d, 3][..], b"100"].concat();
+                write(&mut stream, HEADERS, 4, id, &head).await?;
+                write(&mut stream, DATA, 0, id, b"{\"plaintext\":\"AAAA").await?;
+                write(&mut stream, RST_STREAM, 0, id, &[0, 0, 0, 0]).await?;
+            }
         }
     }
 }
@@ -156,5 +166,58 @@ async fn what_may_have_been_done_is_not_asked_for_again() {
         assert_eq!(answer.status, 502, "{answer:?}");
         assert!(answer.message().contains("did not answer"), "{answer:?}");
         assert_eq!(heads.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_passed_on_whole_or_not_at_all() {
+    let (answer, _) = asked(First::Shorten).await;
+    assert_eq!(answer.status, 502, "{answer:?}");
+    let why = "its answer broke off: 18 bytes of 100";
+    assert!(answer.message().contains(why), "{answer:?}");
+}
+
+/// What a client hears through a proxy with these limits when the server writes these bytes.
+async fn heard(limits: &Value, written: String) -> Answer {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        // Whoever does not want all of it hangs up.
+        let _ = stream.write_all(written.as_bytes()).await;
+    });
+    let mut command = local_proxy::command_of(crate::SEALEDGE_WITH_FAULTS, "admin", &url);
+    command.env("TEST_LIMITS", limits.to_string());
+    let proxy = local_proxy::run(command, &[]);
+    let mut client = Client::admin(&proxy.address).await;
+    client.call("GET", "/version", Value::Null).await
+}
+
+#[tokio::test]
+async fn no_other_protocol_follows_an_answer() {
+    let switch = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
+    let answer = heard(&json!({}), switch.to_owned()).await;
+    assert_eq!(answer.status, 502);
+    assert!(answer.message().contains("101"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn an_answer_needs_room() {
+    let length = 1_000_000;
+    let body = "a".repeat(length);
+    let whole = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}");
+    let in_pieces = format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{body}");
+    for written in [whole, in_pieces] {
+        let narrow = json!({"bytes": 900_000, "client_part": 1});
+        let answer = heard(&narrow, written.clone()).await;
+        assert_eq!(answer.status, 503);
+        let why = "there is no room for its answer";
+        assert!(answer.message().contains(why), "{answer:?}");
+        let answer = heard(&json!({}), written).await;
+        assert_eq!((answer.status, answer.body.len()), (200, length));
     }
 }
