@@ -27,6 +27,7 @@ use crate::admission::{Accounts, Admitted, Busy};
 use crate::cli::Common;
 use crate::cli::output::note;
 use crate::server::activity::Activity;
+use crate::server::connection::Connections;
 
 /// What is handed on of a request's headers. All others are left out: a server has no use for them, and what
 /// proves who a client is may have any name, for it can be told which header a TLS proxy forwards
@@ -57,6 +58,8 @@ pub struct Proxy {
     pub common: Common,
     /// Whether the server was away the last time.
     pub is_away: AtomicBool,
+    /// Connections of clients that have shown no certificate.
+    pub of_nobody: Connections,
 }
 
 /// A connection of a client.

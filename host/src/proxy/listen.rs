@@ -287,6 +287,12 @@ impl Visitor {
                 let shown = session.peer_certificates().and_then(|chain| chain.first());
                 let client = guests.judge(shown.map(|own| &**own));
                 let is_http2 = session.alpn_protocol() == Some(b"h2");
+                // Some are kept for those who are let in.
+                let place = match client {
+                    Guest::Nobody => proxy.of_nobody.place().map(Some),
+                    _ => Some(None),
+                };
+                let Some(_place) = place else { return };
                 let accounts = admission.accounts(client.account(), peer.ip().to_canonical());
                 let connection = Connection {
                     proxy,

@@ -38,9 +38,9 @@ use upstream::Upstream;
 
 /// How many connections there may be, of which none sleeps, and what clients may hold together, who are all
 /// at one address.
-const fn limits(limits: Limits) -> Limits {
+fn limits(limits: Limits) -> Limits {
     Limits {
-        connections: 1_000,
+        connections: limits.connections.min(1_000),
         address_part: 1,
         quiet: limits.idle,
         ..limits
@@ -116,11 +116,13 @@ async fn serve(
     };
     notice(&banner, Banner::text, common);
     let (stop, stopping) = watch::channel(false);
+    let connections = limits.within_this_process().connections;
     let proxy = Arc::new(Proxy {
         upstream,
         stopping,
         common,
         is_away: AtomicBool::new(false),
+        of_nobody: Connections::new(connections / 2),
     });
     let reloader = Reloader {
         options: options.clone(),
@@ -129,7 +131,7 @@ async fn serve(
     };
     tokio::spawn(reloader.run(hangup));
     let admission = Arc::new(Admission::new(&limits));
-    let connections = Connections::new(limits.within_this_process().connections);
+    let connections = Connections::new(connections);
     loop {
         tokio::select! {
             accepted = door.accept() => match accepted {

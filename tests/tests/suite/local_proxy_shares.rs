@@ -83,6 +83,21 @@ async fn who_has_shown_nothing_does_not_share_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_has_shown_nothing_leaves_room_for_the_others() {
+    let upstream = upstream();
+    let proxy = limited(&upstream, &json!({"connections": 8}), &[]);
+    let mut kept = Vec::new();
+    for index in 0..8 {
+        let mut nobody = Client::connect(&proxy.address, None).await.unwrap();
+        let answer = nobody.send("GET", "/version", &[], "").await;
+        assert_eq!(answer.is_ok(), index < 4, "{answer:?}");
+        kept.push(nobody);
+    }
+    let answer = call(&mut Client::admin(&proxy.address).await, "GET", SELF).await;
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn requests_that_are_given_up_do_not_end_the_connection() {
     const REQUESTS: u32 = 100;
     let upstream = upstream();
