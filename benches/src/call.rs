@@ -1,5 +1,5 @@
 //! CPU time of one `start` of a cached `generate`, without the server around it: as a component and
-//! natively; with one key and one policy, and with very many. Steadier than whole requests when the
+//! natively; with one key and one policy, with very many, and signed. Steadier than whole requests when the
 //! machine is busy: for work on the service itself.
 #![allow(
     clippy::unwrap_used,
@@ -23,25 +23,35 @@ const CALLS: usize = 100_000;
 /// Rounds of each; the median counts.
 const ROUNDS: usize = 5;
 
+/// Signed calls in a round: each is signed beforehand, and too old a minute later.
+const SIGNED: usize = 5_000;
+
 fn main() {
     let machine = Arc::new(Machine::new().unwrap());
     let services: [(&str, Factory); 2] = [
         ("sealedge", load(GUEST, machine.clone()).unwrap()),
         ("native", native::factory(machine)),
     ];
-    println!("| | {} |", Scene::ALL.map(|scene| scene.name).join(" | "));
-    println!("|---|---|---|---|");
+    println!(
+        "| | {} | signed |",
+        Scene::ALL.map(|scene| scene.name).join(" | ")
+    );
+    println!("|---|---|---|---|---|");
     for (name, make) in services {
         let mut services = Scene::ALL.map(|scene| Prepared::new(&make, &scene));
         let mut rounds = Scene::ALL.map(|_| Vec::new());
+        let mut signed = Vec::new();
         for _ in 0..ROUNDS {
             // In turns, since the machine may change meanwhile.
             for (service, rounds) in services.iter_mut().zip(&mut rounds) {
-                rounds.push(round(service));
+                rounds.push(round(service, CALLS));
             }
+            signed.push(round(&mut Prepared::signed(&make, SIGNED), SIGNED));
         }
-        let medians = rounds.map(median);
-        let cells = medians.map(|nanos| format!("{nanos} ns ({:.2})", ratio(nanos, medians[0])));
+        let medians = rounds.map(median).into_iter().chain([median(signed)]);
+        let medians: Vec<u64> = medians.collect();
+        let cell = |nanos: &u64| format!("{nanos} ns ({:.2})", ratio(*nanos, medians[0]));
+        let cells: Vec<String> = medians.iter().map(cell).collect();
         println!("| {name} | {} |", cells.join(" | "));
     }
 }
@@ -56,10 +66,10 @@ fn ratio(of: u64, to: u64) -> f64 {
 }
 
 /// CPU time of a call in nanoseconds.
-fn round(service: &mut Prepared) -> u64 {
+fn round(service: &mut Prepared, calls: usize) -> u64 {
     let begin = cpu();
-    service.calls(CALLS);
-    (cpu() - begin) / CALLS as u64
+    service.calls(calls);
+    (cpu() - begin) / calls as u64
 }
 
 /// CPU time of this thread in nanoseconds.
