@@ -137,7 +137,7 @@ async fn what_a_proxy_forwards_is_checked() {
             "tls: the forwarded client certificate is that of a certificate authority",
         ),
         (&["garbage"], bad),
-        (&[""], bad),
+        (&[""], "tls: client certificate is required"),
         (&["%"], bad),
         (&["%ff%00"], bad),
         (&[cut], bad),
