@@ -1,5 +1,6 @@
 // A client of the Worker, and what it is configured by.
 import assert from "node:assert/strict";
+import { createHash, createPrivateKey, createPublicKey } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { request as http } from "node:http";
 import { join } from "node:path";
@@ -17,6 +18,15 @@ export const bindings = {
 };
 export const KEY = "kes:v1:AADevelopmentKeyThatEverybodyKnowsNeverUseIt";
 export const bearer = { authorization: `Bearer ${KEY}` };
+
+// API keys of other clients, which nobody should use either, and the identities that they have (RFC 8410).
+const sha256 = (data) => createHash("sha256").update(data);
+const ED25519 = Buffer.from("302e020100300506032b657004220420", "hex");
+export const apiKey = (who) => `kes:v1:${Buffer.concat([Buffer.of(0), sha256(who).digest()]).toString("base64")}`;
+export function identityOf(who) {
+  const key = createPrivateKey({ key: Buffer.concat([ED25519, sha256(who).digest()]), format: "der", type: "pkcs8" });
+  return sha256(createPublicKey(key).export({ type: "spki", format: "der" })).digest("hex");
+}
 
 // Signed requests are for this authority of the configuration, whatever port the runtime has found free.
 export const HOST = "localhost:8787";

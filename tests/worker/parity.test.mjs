@@ -1,29 +1,20 @@
 // What was asked of a real KES server, asked of the Worker by signed requests.
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { bindings, root, send, signed } from "./client.mjs";
+import { apiKey, bindings, identityOf, root, send, signed } from "./client.mjs";
 import { start } from "./server.mjs";
 
 // The clients of the recording, by keys that its tests know.
-const ED25519 = Buffer.from("302e020100300506032b657004220420", "hex");
-const SPKI = Buffer.from("302a300506032b6570032100", "hex");
-const seed = (who) => createHash("sha256").update(`parity ${who}`).digest();
-const key = (who) => `kes:v1:${Buffer.concat([Buffer.of(0), seed(who)]).toString("base64")}`;
-async function identity(who) {
-  const pkcs8 = Buffer.concat([ED25519, seed(who)]);
-  const secret = await crypto.subtle.importKey("pkcs8", pkcs8, "Ed25519", true, ["sign"]);
-  const { x } = await crypto.subtle.exportKey("jwk", secret);
-  return createHash("sha256").update(Buffer.concat([SPKI, Buffer.from(x, "base64url")])).digest("hex");
-}
+const key = (who) => apiKey(`parity ${who}`);
+const identity = (who) => identityOf(`parity ${who}`);
 
-async function config() {
+function config() {
   const seal = bindings.SEALEDGE_CONFIG.match(/^seal:[^]*?(?=^log:)/m)[0];
   return `version: v1
-admin: {identity: ${await identity("admin")}}
+admin: {identity: ${identity("admin")}}
 policy:
   my-app:
     allow:
@@ -35,13 +26,13 @@ policy:
     deny:
     - /v1/key/generate/my-app-internal*
     - /v1/key/decrypt/my-app-internal*
-    identities: [${await identity("app")}]
+    identities: [${identity("app")}]
   my-app-ops:
     allow:
     - /v1/key/delete/my-app*
     - /v1/policy/read/my-app
     - /v1/status
-    identities: [${await identity("ops")}]
+    identities: [${identity("ops")}]
 api: {/v1/ready: {skip_auth: true}}
 auth: {authorities: [localhost:8787]}
 keystore: {cloudflare: {durableobjects: {}}}
@@ -57,7 +48,7 @@ function masked({ json = null, text = null }, free = []) {
 }
 
 test("every recorded exchange of KES is repeated by signed requests", { timeout: 60_000 }, async () => {
-  const SEALEDGE_CONFIG = await config();
+  const SEALEDGE_CONFIG = config();
   const worker = await start({ bindings: { ...bindings, SEALEDGE_CONFIG } });
   const recording = (await readFile(join(root, "tests/parity.jsonl"), "utf8")).trim().split("\n");
   const variables = {};

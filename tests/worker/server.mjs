@@ -22,8 +22,8 @@ const durableObjects = Object.fromEntries(
   bound.map(([, name, className]) => [name, { className, useSQLite: true }]),
 );
 
-// `bindings`: variables and secrets. `persist`: a folder for what the objects keep. `replace`: other texts for modules.
-export async function start({ bindings = {}, persist = false, replace = {}, objects = durableObjects }) {
+// The service, for `run`. `bindings`: variables and secrets. `replace`: other texts for modules.
+export async function sealedge({ bindings = {}, replace = {}, objects = durableObjects }) {
   const modules = await Promise.all(
     files.map(async (path) => ({
       type: path.endsWith(".wasm") ? "CompiledWasm" : "ESModule",
@@ -31,16 +31,24 @@ export async function start({ bindings = {}, persist = false, replace = {}, obje
       contents: replace[path] ?? (await readFile(join(built, path))),
     })),
   );
-  let output = "";
-  const miniflare = new Miniflare({
-    host: "127.0.0.1",
-    port: 0,
-    cf: false,
+  return {
+    name: "sealedge",
     modulesRoot: built,
     modules,
     compatibilityDate,
     bindings,
     durableObjects: objects,
+  };
+}
+
+// Runs Workers that may be bound to each other. The first has the address. `persist`: a folder for what objects keep.
+export async function run(workers, persist = false) {
+  let output = "";
+  const miniflare = new Miniflare({
+    host: "127.0.0.1",
+    port: 0,
+    cf: false,
+    workers,
     durableObjectsPersist: persist,
     handleRuntimeStdio(...streams) {
       for (const stream of streams) stream.on("data", (data) => (output += data));
@@ -51,6 +59,10 @@ export async function start({ bindings = {}, persist = false, replace = {}, obje
     url: url.origin,
     authority: url.host,
     log: () => output,
+    miniflare,
     stop: () => miniflare.dispose(),
   };
 }
+
+// The service alone.
+export const start = async (settings) => run([await sealedge(settings)], settings.persist);

@@ -1,5 +1,5 @@
 //! Builds the Worker: `wrangler dev` and `wrangler deploy` run this, and bundle what it leaves in
-//! `target/worker`.
+//! `target/worker`. With the argument `constant` it builds what a benchmark compares the Worker with.
 //!
 //! It is cargo, and wasm-bindgen as a library in the version of the lock file, so that nothing has to be
 //! installed or downloaded but what cargo gets.
@@ -17,18 +17,50 @@ const TARGET: &str = "wasm32-unknown-unknown";
 /// The settings of the compiler, in the workspace's `Cargo.toml`.
 const PROFILE: &str = "worker";
 
-/// What the Worker begins with, and what makes calls into wasm of its own.
-const ENTRY: &str = "entry.mjs";
+/// Something to build.
+struct Made {
+    /// What cargo is to build, and where that is among what is built.
+    cargo: &'static [&'static str],
+    module: &'static str,
+    /// What it is called, and its folder in `target`.
+    name: &'static str,
+    folder: &'static str,
+    /// What it begins with, in the project, and what makes calls into wasm of its own.
+    entry: &'static str,
+}
+
+const SERVICE: Made = Made {
+    cargo: &["--lib"],
+    module: "sealedge_worker.wasm",
+    name: "sealedge",
+    folder: "worker",
+    entry: "edge/worker/entry.mjs",
+};
+
+const CONSTANT: Made = Made {
+    cargo: &["--example", "constant"],
+    module: "examples/constant.wasm",
+    name: "constant",
+    folder: "constant",
+    entry: "benches/worker/constant.mjs",
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let worker = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let root = worker.join("../..").canonicalize()?;
-    let out = root.join("target/worker");
-    let module = compile(&root)?;
+    let made = match env::args().nth(1).as_deref() {
+        None => SERVICE,
+        Some("constant") => CONSTANT,
+        Some(_) => return Err("the argument is `constant`, or there is none".into()),
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../..")
+        .canonicalize()?;
+    let out = root.join("target").join(made.folder);
+    let entry = root.join(made.entry);
+    let module = compile(&root, &made)?;
     fs::create_dir_all(&out)?;
     Bindgen::new()
         .input_path(module)
-        .out_name("sealedge")
+        .out_name(made.name)
         .web(true)?
         .omit_default_module_path(true)
         .typescript(false)
@@ -36,12 +68,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         .remove_producers_section(true)
         .reset_state_function(true)
         .generate(&out)?;
-    fs::copy(worker.join(ENTRY), out.join(ENTRY))?;
+    fs::copy(&entry, out.join("entry.mjs"))?;
     Ok(())
 }
 
 /// The module as the compiler makes it.
-fn compile(root: &Path) -> Result<PathBuf, Box<dyn Error>> {
+fn compile(root: &Path, made: &Made) -> Result<PathBuf, Box<dyn Error>> {
     let folder = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .current_dir(root)
@@ -49,12 +81,13 @@ fn compile(root: &Path) -> Result<PathBuf, Box<dyn Error>> {
         .args(["build", "--profile", PROFILE])
         .args(["--package", "sealedge-worker"])
         .args(["--target", TARGET])
+        .args(made.cargo)
         .status()?;
     if !status.success() {
         return Err("the Worker does not build: cargo has said why above".into());
     }
     let folder = root.join(folder).join(TARGET).join(PROFILE);
-    Ok(folder.join("sealedge_worker.wasm"))
+    Ok(folder.join(made.module))
 }
 
 /// The version control revision that is being built, or `unknown`.

@@ -1,0 +1,190 @@
+// How large and how fast the Worker is, in raw workerd, beside a Worker in Rust that answers a constant and one in
+// JavaScript that does nothing:
+//
+//   node benches/worker/run.mjs [--rounds N]
+//
+// builds all of it, installs workerd as the tests do, and prints tables in Markdown. All are measured in turns and the
+// ratios are of neighbours: what else the machine does changes them less than the requests a second. The CPU is that of
+// the whole process as Linux tells it, with the runtime's HTTP and the objects that remember signed requests: more than
+// Cloudflare counts as the Worker's. A request is lost if the runtime closes its connection in the place of an answer.
+// On a busy machine this workerd does that now and then, and to a Worker in plain JavaScript that calls an object as
+// well; why is not known.
+import { execFileSync } from "node:child_process";
+import { copyFile, mkdir, readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { availableParallelism, cpus } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { gzipSync } from "node:zlib";
+
+import { signer } from "../../examples/webcrypto/sign.mjs";
+import { HOST, KEY, bearer, bindings, root } from "../../tests/worker/client.mjs";
+import { drive, written } from "./load.mjs";
+import { start } from "./workerd.mjs";
+
+const { rounds: wanted } = parseArgs({ options: { rounds: { type: "string", default: "5" } } }).values;
+const ROUNDS = Number(wanted);
+if (!(ROUNDS >= 1)) throw new Error("--rounds is a number from 1 on");
+const STARTS = 9;
+const CONNECTIONS = 16;
+const REQUESTS = 4000;
+
+const median = (values) => values.toSorted((one, other) => one - other)[values.length >> 1];
+const times = (count, make) => Array.from({ length: count }, make);
+
+// The one that is measured, and the two that it is compared with.
+async function workers() {
+  const wrangler = await readFile(join(root, "wrangler.toml"), "utf8");
+  const [, compatibilityDate] = wrangler.match(/^compatibility_date = "(.*)"$/m);
+  const objects = [...wrangler.matchAll(/^name = "(.*)"\nclass_name = "(.*)"$/gm)].map(([, ...pair]) => pair);
+  const built = (folder, ...names) => names.map((name) => join(root, "target", folder, name));
+  // The log is as it is by default: of errors alone.
+  const SEALEDGE_CONFIG = bindings.SEALEDGE_CONFIG.replace(/^log:[^]*/m, "");
+  return {
+    empty: { compatibilityDate, modules: [join(import.meta.dirname, "empty.mjs")] },
+    constant: { compatibilityDate, modules: built("constant", "entry.mjs", "constant.js", "constant_bg.wasm") },
+    sealedge: {
+      compatibilityDate,
+      modules: built("worker", "entry.mjs", "sealedge.js", "sealedge_bg.wasm"),
+      bindings: { ...bindings, SEALEDGE_CONFIG },
+      objects,
+    },
+  };
+}
+
+// The requests of a round, made just before it.
+const GENERATE = "/v1/key/generate/bench";
+const BODY = "{}";
+// The platform writes the client's address. One of this machine may send a bearer key without TLS.
+const host = { host: HOST, "cf-connecting-ip": "127.0.0.1" };
+const sign = await signer(KEY);
+const same = (request) => () => times(REQUESTS, () => request);
+const VERSION = written("GET", "/version", host);
+const CREATE = written("PUT", "/v1/key/create/bench", { ...host, ...bearer });
+const CASES = [
+  ["empty", "", same(VERSION)],
+  ["constant", "", same(VERSION)],
+  ["sealedge", "`/version`", same(VERSION)],
+  ["sealedge", "a cached DEK, bearer key", same(written("POST", GENERATE, { ...host, ...bearer }, BODY))],
+  ["sealedge", "a cached DEK, signed", () => Promise.all(times(REQUESTS, signed))],
+];
+async function signed() {
+  const headers = await sign("POST", `http://${HOST}${GENERATE}`, BODY);
+  return written("POST", GENERATE, { ...host, ...headers }, BODY);
+}
+
+// Builds and installs everything: where workerd is.
+async function install() {
+  const run = (program, folder, ...options) => execFileSync(program, options, { cwd: folder, stdio: "inherit" });
+  const build = ["run", "--quiet", "--package", "sealedge-worker-build", "--"];
+  run("cargo", root, ...build);
+  run("cargo", root, ...build, "constant");
+  const folder = join(root, "target/node");
+  await mkdir(folder, { recursive: true });
+  for (const file of ["package.json", "package-lock.json"]) {
+    await copyFile(join(root, "tests/worker", file), join(folder, file));
+  }
+  run("npm", folder, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent");
+  return createRequire(join(folder, "package.json"))("workerd");
+}
+
+async function once(port, request) {
+  const { lost } = await drive(port, [request], 1);
+  if (lost) throw new Error("a Worker does not answer");
+}
+
+// Milliseconds from the start of a process to its first answer, of each Worker.
+async function starts(workerd, all) {
+  const measured = Object.fromEntries(Object.keys(all).map((name) => [name, []]));
+  for (let round = 0; round < STARTS; round += 1) {
+    for (const [name, worker] of Object.entries(all)) {
+      const running = await start(workerd, worker, (port) => once(port, VERSION));
+      measured[name].push(running.startMs);
+      await running.stop();
+    }
+  }
+  return measured;
+}
+
+// What each round of each case has taken, the first of which only warms up.
+async function rounds(workerd, all) {
+  const running = {};
+  try {
+    for (const [name, worker] of Object.entries(all)) {
+      const first = name === "sealedge" ? CREATE : VERSION;
+      running[name] = await start(workerd, worker, (port) => once(port, first));
+    }
+    const measured = CASES.map(() => []);
+    for (let round = 0; round <= ROUNDS; round += 1) {
+      for (const [at, [name, , make]] of CASES.entries()) {
+        const requests = await make();
+        const { port, cpuSeconds } = running[name];
+        const [cpu, own] = [await cpuSeconds(), process.cpuUsage()];
+        const { seconds, lost } = await drive(port, requests, CONNECTIONS);
+        const { user, system } = process.cpuUsage(own);
+        const used = (await cpuSeconds()) - cpu;
+        const rate = (REQUESTS - lost) / seconds;
+        if (round > 0) measured[at].push({ rate, lost, used, client: (user + system) / 1e6 / seconds });
+      }
+    }
+    return measured;
+  } finally {
+    for (const { stop } of Object.values(running)) await stop();
+  }
+}
+
+// What an upload of a Worker takes, in KiB.
+async function size({ modules }) {
+  const sizes = await Promise.all(modules.map(async (path) => gzipSync(await readFile(path)).length));
+  return sizes.reduce((sum, some) => sum + some) / 1024;
+}
+
+const table = (head, ...rows) =>
+  [head, head.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |`).join("\n") + "\n";
+const spread = (values, digits) => {
+  const [most, least] = [Math.max(...values), Math.min(...values)];
+  return `${median(values).toFixed(digits)} (${least.toFixed(digits)} to ${most.toFixed(digits)})`;
+};
+
+const { default: workerd, version } = await install();
+const all = await workers();
+const begun = await starts(workerd, all);
+const measured = await rounds(workerd, all);
+
+const CONSTANT = CASES.findIndex(([name]) => name === "constant");
+const ratios = measured.map((some) => some.map(({ rate }, round) => rate / measured[CONSTANT][round].rate));
+const cpuMs = measured.map((some) => (some.reduce((sum, { used }) => sum + used, 0) / some.length / REQUESTS) * 1000);
+const [dek, signedDek] = [CASES.length - 2, CASES.length - 1];
+
+console.log(`${new Date().toISOString()}, workerd ${version}, ${cpus()[0].model}, ${availableParallelism()} CPUs; ${CONNECTIONS} connections, ${ROUNDS} rounds of ${REQUESTS} requests, ${STARTS} starts; medians (least to most), CPU of all rounds\n`);
+
+const met = (isMet) => (isMet ? "met" : "missed");
+const atMost = (limit, what, value, digits) => [what, value.toFixed(digits), `at most ${limit}`, met(value <= limit)];
+const atLeast = (limit, what, value, digits) => [what, value.toFixed(digits), `at least ${limit}`, met(value >= limit)];
+console.log(table(
+  ["", "measured", "aim", ""],
+  atMost(1024, "size, KiB by gzip", await size(all.sealedge), 0),
+  atMost(40, "start, sealedge - empty, ms", median(begun.sealedge) - median(begun.empty), 1),
+  // The aim is one of a client with a certificate, which Workers don't take yet.
+  atLeast(0.7, "a cached DEK, bearer key: requests/s, / constant", median(ratios[dek]), 2),
+  ["the same, signed", median(ratios[signedDek]).toFixed(2), "none", ""],
+  atMost(1, "a cached DEK, bearer key: CPU, ms", cpuMs[dek], 3),
+  atMost(1, "the same, signed", cpuMs[signedDek], 3),
+));
+console.log(table(
+  ["", "KiB by gzip", "start to the first answer, ms"],
+  ...(await Promise.all(Object.entries(all).map(async ([name, worker]) =>
+    [name, (await size(worker)).toFixed(1), spread(begun[name], 1)]))),
+));
+console.log(table(
+  ["", "", "requests/s", "/ constant", "CPU ms/request", "CPU / constant", "client busy", "lost"],
+  ...CASES.map(([name, what], at) => [
+    name, what,
+    spread(measured[at].map(({ rate }) => rate), 0),
+    spread(ratios[at], 2),
+    cpuMs[at].toFixed(3),
+    (cpuMs[at] / cpuMs[CONSTANT]).toFixed(2),
+    `${(median(measured[at].map(({ client }) => client)) * 100).toFixed(0)} %`,
+    measured[at].reduce((sum, { lost }) => sum + lost, 0),
+  ]),
+));
