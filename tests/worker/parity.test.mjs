@@ -11,29 +11,12 @@ import { start } from "./server.mjs";
 const key = (who) => apiKey(`parity ${who}`);
 const identity = (who) => identityOf(`parity ${who}`);
 
+const recorded = await readFile(join(root, "tests/parity.yml"), "utf8");
+
 function config() {
   const seal = bindings.SEALEDGE_CONFIG.match(/^seal:[^]*?(?=^log:)/m)[0];
   return `version: v1
-admin: {identity: ${identity("admin")}}
-policy:
-  my-app:
-    allow:
-    - /v1/key/create/my-app*
-    - /v1/key/generate/my-app*
-    - /v1/key/decrypt/my-app*
-    - /v1/key/list/my-app*
-    - /v1/identity/self/describe
-    deny:
-    - /v1/key/generate/my-app-internal*
-    - /v1/key/decrypt/my-app-internal*
-    identities: [${identity("app")}]
-  my-app-ops:
-    allow:
-    - /v1/key/delete/my-app*
-    - /v1/policy/read/my-app
-    - /v1/status
-    identities: [${identity("ops")}]
-api: {/v1/ready: {skip_auth: true}}
+${recorded.replace(/\$\{(\w+)\}/g, (_, who) => identity(who.toLowerCase()))}
 auth: {authorities: [localhost:8787]}
 keystore: {cloudflare: {durableobjects: {}}}
 ${seal}`;

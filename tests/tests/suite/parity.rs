@@ -9,36 +9,13 @@ use serde_json::Value;
 
 /// The configuration of the server that was recorded.
 fn config() -> String {
-    let identity = |who: &str| recorded(who).identity();
-    format!(
-        "admin:
-  identity: {}
-policy:
-  my-app:
-    allow:
-    - /v1/key/create/my-app*
-    - /v1/key/generate/my-app*
-    - /v1/key/decrypt/my-app*
-    - /v1/key/list/my-app*
-    - /v1/identity/self/describe
-    deny:
-    - /v1/key/generate/my-app-internal*
-    - /v1/key/decrypt/my-app-internal*
-    identities: [{}]
-  my-app-ops:
-    allow:
-    - /v1/key/delete/my-app*
-    - /v1/policy/read/my-app
-    - /v1/status
-    identities: [{}]
-api: {{/v1/ready: {{skip_auth: true}}}}
-log: {{error: off, audit: off}}
-keystore: {{fs: {{path: \"{{folder}}/keys\"}}}}
-",
-        identity("admin"),
-        identity("app"),
-        identity("ops")
-    )
+    let own = "log: {error: off, audit: off}\nkeystore: {fs: {path: \"{folder}/keys\"}}\n";
+    let mut config = include_str!("../../parity.yml").to_owned() + own;
+    for (variable, who) in [("ADMIN", "admin"), ("APP", "app"), ("OPS", "ops")] {
+        let identity = recorded(who).identity().to_string();
+        config = config.replace(&format!("${{{variable}}}"), &identity);
+    }
+    config
 }
 
 #[tokio::test]

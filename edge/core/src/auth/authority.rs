@@ -4,6 +4,9 @@ use http::uri::Authority;
 use rustls_pki_types::{CertificateDer, ServerName};
 use webpki::EndEntityCert;
 
+/// The default port.
+const HTTPS: u16 = 443;
+
 /// An authority as it is signed (RFC 9421, 2.2.3): in lower case, and without the default port of HTTPS;
 /// `None` if it is no `host` or `host:port`.
 pub fn normal(text: &str) -> Option<String> {
@@ -19,12 +22,12 @@ pub fn normal(text: &str) -> Option<String> {
 
 /// An authority of this server, as the configuration has it: a host, and a port if no other one counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Own {
+pub struct OwnAuthority {
     host: String,
     port: Option<u16>,
 }
 
-impl Own {
+impl OwnAuthority {
     /// `None` if it is no host (a DNS name or an IP address, without wildcards) with or without a port.
     pub fn parse(text: &str) -> Option<Self> {
         let parsed: Authority = text.parse().ok()?;
@@ -48,9 +51,6 @@ impl Own {
         authority.host() == self.host && self.port.is_none_or(|own| own == port)
     }
 }
-
-/// The default port.
-const HTTPS: u16 = 443;
 
 /// Whether a certificate (DER) is for the host of this authority.
 pub fn is_named_by(authority: &str, certificate: &[u8]) -> bool {
@@ -104,7 +104,7 @@ mod tests {
             ("[::1]", "[::1]:7373", true),
             ("[::1]:1", "[::1]:2", false),
         ] {
-            let parsed = Own::parse(own).unwrap();
+            let parsed = OwnAuthority::parse(own).unwrap();
             assert_eq!(parsed.is(authority), is_own, "{own} {authority}");
         }
         for text in [
@@ -118,7 +118,7 @@ mod tests {
             "a b",
             "https://a",
         ] {
-            assert_eq!(Own::parse(text), None, "{text}");
+            assert_eq!(OwnAuthority::parse(text), None, "{text}");
         }
     }
 
@@ -145,7 +145,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_an_authority_or_none(text: String, der: Vec<u8>) {
-            if let Some(own) = Own::parse(&text) {
+            if let Some(own) = OwnAuthority::parse(&text) {
                 prop_assert!(own.is(&normal(&text).unwrap()));
             }
             if let Some(authority) = normal(&text) {

@@ -47,7 +47,8 @@ impl Packed {
         self.0
     }
 
-    /// What was packed into these bytes; of any others what can be read.
+    /// What was packed into these bytes; of any others what can be read. It came by TLS: who packs it has no
+    /// plain HTTP.
     pub fn unpack(mut bytes: &[u8]) -> Presented {
         let mut presented = Presented::default();
         while let Some((name, value)) = next(&mut bytes).zip(next(&mut bytes)) {

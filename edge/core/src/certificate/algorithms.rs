@@ -15,14 +15,14 @@ use sha2::{Digest, Sha256, Sha384, Sha512};
 
 /// All of them.
 pub const ALL: &[&dyn SignatureVerificationAlgorithm] = &[
-    &Algorithm(alg_id::ECDSA_P256, alg_id::ECDSA_SHA256, p256::<Sha256>),
-    &Algorithm(alg_id::ECDSA_P256, alg_id::ECDSA_SHA384, p256::<Sha384>),
-    &Algorithm(alg_id::ECDSA_P384, alg_id::ECDSA_SHA256, p384::<Sha256>),
-    &Algorithm(alg_id::ECDSA_P384, alg_id::ECDSA_SHA384, p384::<Sha384>),
-    &Algorithm(alg_id::ED25519, alg_id::ED25519, ed25519),
-    &Algorithm(RSA, alg_id::RSA_PKCS1_SHA256, rsa_pkcs1::<Sha256>),
-    &Algorithm(RSA, alg_id::RSA_PKCS1_SHA384, rsa_pkcs1::<Sha384>),
-    &Algorithm(RSA, alg_id::RSA_PKCS1_SHA512, rsa_pkcs1::<Sha512>),
+    &by(alg_id::ECDSA_P256, alg_id::ECDSA_SHA256, p256::<Sha256>),
+    &by(alg_id::ECDSA_P256, alg_id::ECDSA_SHA384, p256::<Sha384>),
+    &by(alg_id::ECDSA_P384, alg_id::ECDSA_SHA256, p384::<Sha256>),
+    &by(alg_id::ECDSA_P384, alg_id::ECDSA_SHA384, p384::<Sha384>),
+    &by(alg_id::ED25519, alg_id::ED25519, ed25519),
+    &by(RSA, alg_id::RSA_PKCS1_SHA256, rsa_pkcs1::<Sha256>),
+    &by(RSA, alg_id::RSA_PKCS1_SHA384, rsa_pkcs1::<Sha384>),
+    &by(RSA, alg_id::RSA_PKCS1_SHA512, rsa_pkcs1::<Sha512>),
 ];
 
 const RSA: AlgorithmIdentifier = alg_id::RSA_ENCRYPTION;
@@ -30,12 +30,23 @@ const RSA: AlgorithmIdentifier = alg_id::RSA_ENCRYPTION;
 /// The bits that an RSA key has at least; at most it may have 8192, which the crate sees to.
 const LEAST_RSA_BITS: usize = 2048;
 
-/// The kind of the key, that of the signature, and how that is verified.
 #[derive(Debug)]
-struct Algorithm(AlgorithmIdentifier, AlgorithmIdentifier, Verify);
+struct Algorithm {
+    key: AlgorithmIdentifier,
+    signature: AlgorithmIdentifier,
+    verify: Verify,
+}
 
 /// By a key, of a message, a signature; `None` if it is not genuine.
 type Verify = fn(&[u8], &[u8], &[u8]) -> Option<()>;
+
+const fn by(key: AlgorithmIdentifier, signature: AlgorithmIdentifier, verify: Verify) -> Algorithm {
+    Algorithm {
+        key,
+        signature,
+        verify,
+    }
+}
 
 impl SignatureVerificationAlgorithm for Algorithm {
     fn verify_signature(
@@ -44,15 +55,15 @@ impl SignatureVerificationAlgorithm for Algorithm {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), InvalidSignature> {
-        (self.2)(public_key, message, signature).ok_or(InvalidSignature)
+        (self.verify)(public_key, message, signature).ok_or(InvalidSignature)
     }
 
     fn public_key_alg_id(&self) -> AlgorithmIdentifier {
-        self.0
+        self.key
     }
 
     fn signature_alg_id(&self) -> AlgorithmIdentifier {
-        self.1
+        self.signature
     }
 }
 

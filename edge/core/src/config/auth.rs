@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::walk::{At, Fields};
 use super::{Config, Supported};
-use crate::auth::authority::Own;
+use crate::auth::authority::OwnAuthority;
 
 /// How clients may prove who they are, beside their certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct Auth {
     pub window: Duration,
     /// The authorities that signed requests may be for; if there are none, those of the server's
     /// certificate.
-    pub authorities: Vec<Own>,
+    pub authorities: Vec<OwnAuthority>,
 }
 
 impl Config {
@@ -109,14 +109,14 @@ fn window(fields: &Fields<'_>) -> Option<Duration> {
     Some(window)
 }
 
-fn authorities(fields: &Fields<'_>) -> Vec<Own> {
+fn authorities(fields: &Fields<'_>) -> Vec<OwnAuthority> {
     let Some(list) = fields.get("authorities") else {
         return Vec::new();
     };
     let mut authorities = Vec::new();
     for at in list.items() {
         let Ok(text) = at.text() else { continue };
-        match Own::parse(&text.unwrap_or_default()) {
+        match OwnAuthority::parse(&text.unwrap_or_default()) {
             Some(authority) => authorities.push(authority),
             None => at.error(
                 "write a host, or a host and the only port that counts, such as `kms.example.com` or \

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::auth::authority::Own;
+use crate::auth::authority::OwnAuthority;
 use crate::seal::NodeIdentity;
 
 mod properties;
@@ -233,7 +233,7 @@ fn a_platform_without_tls_refuses_its_fields_and_keeps_the_proxies() {
     let (config, _) = read(rest, &EDGE).unwrap_or_else(|errors| panic!("{errors:?}"));
     assert_eq!(
         config.auth.authorities,
-        [Own::parse("kms.example.com:443").unwrap()]
+        [OwnAuthority::parse("kms.example.com:443").unwrap()]
     );
     let proxy = format!("{rest}tls: {{proxy: {{identities: [{}]}}}}", identity('2'));
     let (config, _) = read(&proxy, &EDGE).unwrap_or_else(|errors| panic!("{errors:?}"));

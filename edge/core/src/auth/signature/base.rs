@@ -23,8 +23,11 @@ impl Message<'_> {
             let text: String = text.chars().take(LONGEST).collect();
             conceal(&text).into_owned()
         };
-        let [method, authority, path] = [self.method, self.authority, self.path].map(short);
-        SignatureError::NotAuthentic(method, authority, path)
+        SignatureError::NotAuthentic {
+            method: short(self.method),
+            authority: short(self.authority),
+            path: short(self.path),
+        }
     }
 }
 

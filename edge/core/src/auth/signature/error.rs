@@ -53,8 +53,15 @@ pub enum SignatureError {
     NoDigest,
     /// The body is another one.
     Body,
-    /// The signature is not that of this request by this key: its method, authority and path.
-    NotAuthentic(String, String, String),
+    /// The signature is not that of this request by this key.
+    NotAuthentic {
+        /// As this server sees it, and the others.
+        method: String,
+        /// For whom it is.
+        authority: String,
+        /// What it is about.
+        path: String,
+    },
     /// The certificate in `Client-Cert` is not that of the key.
     OtherCertificate,
     /// No trusted authority has issued that.
@@ -124,7 +131,11 @@ impl fmt::Display for SignatureError {
                 f.write_str("'content-digest' has no digest by sha-256 or sha-512")
             }
             Self::Body => f.write_str("the body is not that of 'content-digest'"),
-            Self::NotAuthentic(method, authority, path) => write!(
+            Self::NotAuthentic {
+                method,
+                authority,
+                path,
+            } => write!(
                 f,
                 "the signature is not that of this request by this key: something was changed on the way, or \
                  the signature base is another one; here \"@method\" is {method}, \"@authority\" {authority}, \
