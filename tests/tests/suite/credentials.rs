@@ -74,6 +74,41 @@ async fn a_body_that_comes_late_makes_no_request_new() {
     }
 }
 
+/// Whoever has seen a request can't use its nonce up, and who has no rights takes no room.
+#[tokio::test]
+async fn a_nonce_is_taken_by_who_has_signed_it_and_has_rights() {
+    let server = server("", "");
+    let mut client = Client::connect(&server.address, None).await.unwrap();
+    let path = "/v1/key/create/k";
+    let genuine = signed(&Signer::new(recorded("admin")), "PUT", path, b"");
+    let forged = signed(&Signer::new(recorded("stranger")), "PUT", path, b"");
+    let mut send = async |method: &str, path: &str, headers: &[(&str, String)]| {
+        let headers: Vec<_> = headers.iter().map(|it| (it.0, &*it.1)).collect();
+        client.send(method, path, &headers, "").await.unwrap()
+    };
+    let mut mixed = genuine.clone();
+    for header in mixed.iter_mut().filter(|header| header.0 == "signature") {
+        let other = forged.iter().find(|it| it.0 == "signature").unwrap();
+        header.1.clone_from(&other.1);
+    }
+    let answer = send("PUT", path, &mixed).await;
+    assert!(
+        answer.message().contains("is not that of this request"),
+        "{answer:?}"
+    );
+    assert_eq!(send("PUT", path, &genuine).await.status, 200);
+    assert_eq!(send("PUT", path, &genuine).await.status, 400);
+    // Nothing of a stranger's is remembered: each time it gets the same.
+    let asked = signed(&Signer::new(recorded("stranger")), "GET", SELF, b"");
+    for _ in 0..2 {
+        let answer = send("GET", SELF, &asked).await;
+        assert_eq!(
+            (answer.status, &*answer.message()),
+            (404, "identity does not exist")
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_request_for_two_servers_is_for_none() {
     let server = server("", "");
