@@ -2,6 +2,7 @@
 // it alive. An instance that has trapped is not entered again: whoever waits for it gets a 500, and the next
 // call makes a new one.
 import { DurableObject } from "cloudflare:workers";
+import configuration from "./configuration.mjs";
 import module from "./sealedge_bg.wasm";
 import * as wasm from "./sealedge.js";
 
@@ -55,12 +56,13 @@ function ended(call) {
 
 export default {
   async fetch(request, env, context) {
-    const answer = ended((wasm) => wasm.serve(request, env)).catch((error) => {
+    const answer = ended((wasm) => wasm.serve(request, env, configuration)).catch((error) => {
       console.error(JSON.stringify({ message: `a request was lost: ${error}` }));
       return Response.json({ message: "internal server error" }, { status: 500 });
     });
-    // A client that goes away does not stop what its request has begun.
-    context.waitUntil(answer);
+    // A client that goes away does not stop what its request has begun. What dies afterwards has said so.
+    const afterwards = () => isAlive && wasm.is_to_tell() && ended((wasm) => wasm.tell());
+    context.waitUntil(answer.then(afterwards).catch(() => {}));
     return answer;
   },
 };
@@ -109,6 +111,15 @@ export class Keys extends Kept {
   }
   status() {
     return this.call("status");
+  }
+}
+
+export class Figures extends Kept {
+  constructor(context, env) {
+    super(context, env, "Figures");
+  }
+  add(build, figures) {
+    return this.call("add", build, figures);
   }
 }
 

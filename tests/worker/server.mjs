@@ -18,7 +18,7 @@ files.sort((one, other) => (one === "entry.mjs" ? -1 : other === "entry.mjs" ? 1
 const wrangler = await readFile(join(root, "wrangler.toml"), "utf8");
 const [, compatibilityDate] = wrangler.match(/^compatibility_date = "(.*)"$/m);
 const bound = [...wrangler.matchAll(/^name = "(.*)"\nclass_name = "(.*)"$/gm)];
-const durableObjects = Object.fromEntries(
+export const durableObjects = Object.fromEntries(
   bound.map(([, name, className]) => [name, { className, useSQLite: true }]),
 );
 

@@ -46,9 +46,26 @@ async function refuses(settings, lines) {
 }
 
 test("without its secrets a Worker serves nothing, and says which are missing", async () => {
-  await refuses({ bindings: {} }, ["`SEALEDGE_CONFIG`"]);
+  await refuses({ bindings: {} }, ["write `sealedge.yml` and deploy again", "npx wrangler secret put SEALEDGE_CONFIG"]);
   const { SEALEDGE_CONFIG } = bindings;
   await refuses({ bindings: { SEALEDGE_CONFIG } }, ["seal.unseal.identity: the variable `SEALEDGE_IDENTITY` is not set"]);
+});
+
+test("the configuration is part of the Worker, unless a variable has another", async () => {
+  const { SEALEDGE_CONFIG, SEALEDGE_IDENTITY } = bindings;
+  const replace = { "configuration.mjs": `export default ${JSON.stringify(SEALEDGE_CONFIG)};` };
+  const worker = await start({ bindings: { SEALEDGE_IDENTITY }, replace });
+  try {
+    const me = await send(worker, "GET", "/v1/identity/self/describe", bearer);
+    assert.equal(me.status, 200, me.text);
+  } finally {
+    await worker.stop();
+  }
+  replace["configuration.mjs"] = 'export default "version: v2";';
+  await refuses({ bindings: { SEALEDGE_IDENTITY }, replace }, ["sealedge.yml: line 1: version:"]);
+  const both = await start({ bindings, replace });
+  assert.equal((await send(both, "GET", "/v1/identity/self/describe", bearer)).status, 200);
+  await both.stop();
 });
 
 test("what the platform does not have is refused, by the field", async () => {

@@ -182,12 +182,6 @@ test("a body that does not begin is taken for empty", { timeout: 20_000 }, async
   socket.destroy();
 });
 
-test("figures are those of this isolate", async () => {
-  const answer = await ask("GET", "/v1/metrics", bearer);
-  assert.equal(answer.status, 200);
-  assert.match(answer.text, /^# HELP/m);
-});
-
 test("requests are in the log, without what is secret", async () => {
   await ask("PUT", "/v1/key/create/audited", bearer);
   await logged(worker, '"path":"/v1/key/create/audited"');

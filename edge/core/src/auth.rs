@@ -1,6 +1,7 @@
 //! How a request proves who sends it, beside the certificates of its connection.
 
 pub mod authority;
+pub mod cloudflare;
 pub mod digest;
 mod fields;
 pub mod forwarded;

@@ -10,7 +10,12 @@ impl Client {
     /// The client with these certificates, which are `trusted` or not (see [`Principal::of_chain`]),
     /// and this address.
     pub fn new<'a>(chain: impl IntoIterator<Item = &'a [u8]>, ip: &str, trusted: bool) -> Self {
-        let mut bytes = Principal::of_chain(chain, trusted).to_bytes().to_vec();
+        Self::of(Principal::of_chain(chain, trusted), ip)
+    }
+
+    /// The client that is known to be this one, and its address.
+    pub fn of(principal: Principal, ip: &str) -> Self {
+        let mut bytes = principal.to_bytes().to_vec();
         bytes.extend_from_slice(ip.as_bytes());
         Self(bytes)
     }

@@ -46,7 +46,7 @@ pub enum Error {
     UnreadableCertificate,
     /// The client's certificate has expired since its connection began.
     ExpiredCertificate,
-    /// The client's certificate was trusted when its connection began, and is not any more.
+    /// The client's certificate is not trusted, or not any more.
     UntrustedCertificate,
     /// The header with a forwarded certificate came from a client that is no listed proxy.
     NotAProxy(NotAProxy),
@@ -282,7 +282,7 @@ impl fmt::Display for Error {
             Self::UnreadableCertificate => f.write_str("tls: the client certificate is malformed"),
             Self::ExpiredCertificate => f.write_str("tls: the client certificate has expired"),
             Self::UntrustedCertificate => {
-                f.write_str("tls: the client certificate is not trusted any more")
+                f.write_str("tls: the client certificate is not trusted: no trusted authority has issued it, or it is revoked")
             }
             Self::NotAProxy(why) => write!(
                 f,

@@ -13,7 +13,9 @@ mod text;
 pub use text::render;
 
 /// Every status that the service answers with, and 503, with which a platform says that it is busy.
-const STATUSES: [u16; 11] = [200, 400, 403, 404, 405, 406, 409, 500, 502, 503, 504];
+const STATUSES: [u16; 13] = [
+    200, 400, 401, 403, 404, 405, 406, 409, 500, 501, 502, 503, 504,
+];
 
 /// Upper bounds of the buckets of all times, in microseconds. Those from [`COARSE`] on are KES's; the
 /// finer ones tell keys that were in memory from keys that were not.

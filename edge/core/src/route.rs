@@ -128,6 +128,14 @@ impl Route {
         method == self.method || (method == "POST" && self.method == "PUT")
     }
 
+    /// Whether what it does can be seen later: doing it twice is not as doing it once.
+    pub fn changes(&self) -> bool {
+        matches!(
+            self.operation,
+            Op::CreateKey | Op::ImportKey | Op::DeleteKey
+        )
+    }
+
     /// The route's path as the configuration's `api` section writes it: without a slash at its end.
     pub fn configured_as(&self) -> &'static str {
         self.path.strip_suffix('/').unwrap_or(self.path)

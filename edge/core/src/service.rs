@@ -27,12 +27,14 @@ use crate::store::Store;
 use crate::time::Time;
 use seen::Seen;
 use signers::Signers;
+use told::Judged;
 
 mod credentials;
 mod keys;
 mod seen;
 mod signers;
 mod start;
+mod told;
 
 pub(crate) use credentials::Caller;
 
@@ -81,6 +83,8 @@ pub struct Service<P> {
     proxies: Proxies,
     auth: Auth,
     signers: Signers,
+    believes_cloudflare: bool,
+    judged: Judged,
     /// The certificate (DER) that was shown last, and an authority that it is for: to see that takes longer
     /// than all else that is done with most requests.
     shown: RefCell<Option<(Vec<u8>, String)>>,
@@ -140,6 +144,8 @@ impl<P: Platform> Service<P> {
             router: Router::new(routes.iter().copied()),
             routes,
             admin: config.admin,
+            believes_cloudflare: config.tls.cloudflare,
+            judged: Judged::default(),
             proxies: config.tls.proxies,
             auth: config.auth,
             signers: Signers::default(),
@@ -198,7 +204,7 @@ impl<P: Platform> Service<P> {
                     self.authorize(route, &seen)?;
                     if let Some(signed) = seen.signed(route) {
                         // In a box: few requests are signed.
-                        Box::pin(self.admit(signed, &call.body)).await?;
+                        Box::pin(self.admit(route, signed, &call.body)).await?;
                     }
                     api::serve(&self, call).await
                 });

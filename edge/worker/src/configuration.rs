@@ -1,4 +1,4 @@
-//! The configuration, from the variables and secrets of the Worker.
+//! The configuration, from the variables and secrets of the Worker, or from what it was built with.
 
 use sealedge_core::config::{Config, Parsed, parse_for_workers};
 use wasm_bindgen::JsValue;
@@ -8,18 +8,27 @@ use crate::binding;
 /// The variable with the configuration (YAML).
 const NAME: &str = "SEALEDGE_CONFIG";
 
-/// Reads the configuration: what it says, and what the operator should know, a line each.
+/// The file that becomes part of the Worker, if it is there when that is built.
+const FILE: &str = "sealedge.yml";
+
+/// Reads the configuration: what it says, and what the operator should know, a line each. The variable comes first:
+/// `.dev.vars` has it, so that `wrangler dev` serves no deployment's.
 ///
 /// # Errors
 /// All that is wrong with it, a line each.
-pub fn read(env: &JsValue) -> Result<(Config, Vec<String>), Vec<String>> {
-    let Some(document) = binding::text(env, NAME) else {
-        return Err(vec![format!(
-            "the variable `{NAME}` with the configuration is missing: `npx wrangler secret put {NAME}`"
-        )]);
+pub fn read(env: &JsValue, bundled: &JsValue) -> Result<(Config, Vec<String>), Vec<String>> {
+    let (name, document) = match (binding::text(env, NAME), bundled.as_string()) {
+        (Some(document), _) => (NAME, document),
+        (None, Some(document)) => (FILE, document),
+        (None, None) => {
+            return Err(vec![format!(
+                "there is no configuration: write `{FILE}` and deploy again, or set the variable `{NAME}`: \
+                 `npx wrangler secret put {NAME}`"
+            )]);
+        }
     };
     let variable = |name: &str| binding::text(env, name);
-    let line = |problem: &dyn ToString| format!("{NAME}: {}", problem.to_string());
+    let line = |problem: &dyn ToString| format!("{name}: {}", problem.to_string());
     match parse_for_workers(&document, &variable) {
         Ok(Parsed { config, warnings }) => {
             Ok((config, warnings.iter().map(|it| line(it)).collect()))

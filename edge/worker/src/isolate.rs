@@ -4,12 +4,15 @@ use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::time::Duration;
 
+use sealedge_core::metrics;
+use sealedge_core::platform::World;
 use sealedge_core::service::Service;
 use sealedge_core::time::Time;
 use wasm_bindgen::JsValue;
 
 use crate::configuration;
-use crate::outside::{log_error, now};
+use crate::figures::{Figures, GATHERING};
+use crate::outside::{Outside, log_error, now};
 use crate::platform::Workers;
 
 /// How often what has expired is wiped, while requests come.
@@ -27,6 +30,9 @@ pub struct Isolate {
     /// The headers that it wants to see.
     pub headers: Vec<String>,
     swept: Cell<Time>,
+    /// What it has counted.
+    pub figures: Rc<Figures>,
+    outside: Outside,
 }
 
 impl Isolate {
@@ -38,18 +44,31 @@ impl Isolate {
             self.service.tick();
         }
     }
+
+    /// Tells what was counted, after a while in which more is.
+    pub async fn tell(&self) {
+        self.outside.sleep(GATHERING).await;
+        let mut figures = self.service.take_counters();
+        metrics::add(&mut figures, &self.outside.counters().take());
+        if let (_, Err(why)) = self.figures.tell(&figures).await {
+            self.outside
+                .error(&format!("figures are not added up, and will be: {why}"));
+        }
+    }
 }
 
-/// The isolate's service. Whatever keeps it from being made is looked at anew by the next request.
+/// The isolate's service, as the variable with the configuration wants it, or else the one that the Worker
+/// was built with. Whatever keeps it from being made is looked at anew by the next request.
 ///
 /// # Errors
 /// What the operator should know, a line each.
-pub async fn of(env: &JsValue) -> Result<Rc<Isolate>, Vec<String>> {
+pub async fn of(env: &JsValue, bundled: &JsValue) -> Result<Rc<Isolate>, Vec<String>> {
     if let Some(isolate) = there() {
         return Ok(isolate);
     }
-    let (config, warnings) = configuration::read(env)?;
+    let (config, warnings) = configuration::read(env, bundled)?;
     let platform = Workers::new(env, &config).map_err(|why| vec![why])?;
+    let (figures, outside) = (platform.figures(), platform.outside());
     let service = Rc::new(Service::new(config, platform));
     let warning = service.prepare().await.map_err(|why| vec![why])?;
     for warning in warnings.into_iter().chain(warning) {
@@ -59,6 +78,8 @@ pub async fn of(env: &JsValue) -> Result<Rc<Isolate>, Vec<String>> {
         headers: service.credential_headers(),
         service,
         swept: Cell::new(now()),
+        figures,
+        outside,
     };
     // Others may have been faster: then it is theirs.
     Ok(ISOLATE.with(|kept| kept.get_or_init(|| Rc::new(isolate)).clone()))

@@ -9,6 +9,8 @@ use wasm_bindgen::prelude::*;
 mod allocator;
 mod binding;
 mod configuration;
+mod figures;
+mod handshake;
 mod isolate;
 mod objects;
 mod outside;
@@ -17,10 +19,15 @@ mod request;
 mod store;
 mod stream;
 
-/// Answers a request. Whatever happens, there is an answer.
+/// Answers a request. Whatever happens, there is an answer. The configuration is that which the Worker was built
+/// with, if there is one.
 #[wasm_bindgen]
-pub async fn serve(request: web_sys::Request, env: JsValue) -> Result<web_sys::Response, JsValue> {
-    match isolate::of(&env).await {
+pub async fn serve(
+    request: web_sys::Request,
+    env: JsValue,
+    configuration: JsValue,
+) -> Result<web_sys::Response, JsValue> {
+    match isolate::of(&env, &configuration).await {
         Ok(isolate) => request::answer(&isolate, request).await,
         Err(faults) => {
             for fault in faults {
@@ -28,6 +35,20 @@ pub async fn serve(request: web_sys::Request, env: JsValue) -> Result<web_sys::R
             }
             request::not_configured()
         }
+    }
+}
+
+/// Whether, now that a request is answered, it is its part to [`tell`].
+#[wasm_bindgen]
+pub fn is_to_tell() -> bool {
+    isolate::there().is_some_and(|isolate| isolate.figures.is_to_wait())
+}
+
+/// Waits until more is counted, and tells it, while no client waits.
+#[wasm_bindgen]
+pub async fn tell() {
+    if let Some(isolate) = isolate::there() {
+        isolate.tell().await;
     }
 }
 

@@ -9,6 +9,7 @@ use js_sys::{Array, Error, Reflect};
 use wasm_bindgen::prelude::*;
 use worker_sys::{DurableObjectNamespace, SqlStorage};
 
+pub mod figures;
 pub mod keys;
 pub mod nonces;
 

@@ -1,6 +1,6 @@
 //! Workers as the service's platform.
 
-use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use sealedge_core::audit::Record;
@@ -17,6 +17,7 @@ use sealedge_core::time::Time;
 use wasm_bindgen::JsValue;
 use zeroize::Zeroizing;
 
+use crate::figures::Figures;
 use crate::isolate;
 use crate::objects::nonces::Seen;
 use crate::outside::{self, Outside};
@@ -31,7 +32,7 @@ pub struct Workers {
     /// Who issues the certificates of clients, if they must have such.
     authorities: Option<Authorities>,
     started: Time,
-    totals: RefCell<Vec<u64>>,
+    figures: Rc<Figures>,
 }
 
 impl Workers {
@@ -47,9 +48,21 @@ impl Workers {
             seen: Seen::new(env)?,
             authorities: authorities.transpose().map_err(|why| why.to_string())?,
             started: outside.now(),
-            totals: RefCell::default(),
+            figures: Rc::new(Figures::new(env)),
             outside,
         })
+    }
+}
+
+impl Workers {
+    /// What this isolate has counted.
+    pub fn figures(&self) -> Rc<Figures> {
+        self.figures.clone()
+    }
+
+    /// What is outside of it.
+    pub fn outside(&self) -> Outside {
+        self.outside.clone()
     }
 }
 
@@ -124,12 +137,17 @@ impl Platform for Workers {
         authorities.is_some_and(|it| it.have_issued(certificates, self.now()))
     }
 
-    /// Those of this isolate, since it began: there are others, which nobody can ask.
+    /// Those of all isolates, but for what the others have counted in the last seconds; the gauges are of this
+    /// one.
     async fn totals(&self, mut figures: Vec<u64>) -> Vec<u64> {
         metrics::add(&mut figures, &self.outside.counters().take());
-        let mut totals = self.totals.borrow_mut();
-        metrics::accumulate(&mut totals, &figures);
-        totals.clone()
+        let (totals, outcome) = self.figures.tell(&figures).await;
+        if let Err(why) = outcome {
+            self.error(&format!(
+                "the figures are those of one isolate alone: {why}"
+            ));
+        }
+        totals
     }
 
     fn system(&self) -> System {

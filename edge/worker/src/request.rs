@@ -9,6 +9,7 @@ use sealedge_core::time::Time;
 use wasm_bindgen::JsValue;
 use web_sys::{Headers, ResponseInit};
 
+use crate::handshake;
 use crate::isolate::Isolate;
 use crate::outside::now;
 use crate::stream::{RequestBody, received};
@@ -29,7 +30,7 @@ pub async fn answer(
     };
     let arrived = now();
     let body = received(request.body()).await;
-    let request = to_service(&isolate.headers, &request, &uri, arrived, body)?;
+    let request = to_service(isolate, &request, &uri, arrived, body)?;
     match service.clone().serve(request).await {
         Answer::Response(response) => to_http(response),
         // There are none where the platform says that it hands out no logs.
@@ -38,7 +39,7 @@ pub async fn answer(
 }
 
 fn to_service(
-    wanted: &[String],
+    isolate: &Isolate,
     request: &web_sys::Request,
     uri: &Uri,
     arrived: Time,
@@ -46,8 +47,14 @@ fn to_service(
 ) -> Result<Request<RequestBody>, JsValue> {
     let headers = request.headers();
     let ip = headers.get(ADDRESS)?.unwrap_or_default();
+    let client = if isolate.service.believes_cloudflare() {
+        let told = handshake::told(request);
+        isolate.service.client_told(&told, &ip, arrived)
+    } else {
+        Client::new([], &ip, false)
+    };
     let mut credentials = Vec::new();
-    for name in wanted {
+    for name in &isolate.headers {
         // Several lines come as one, with commas: none that counts as one alone is readable then.
         if let Some(value) = headers.get(name)? {
             credentials.push((name.clone(), value.into_bytes()));
@@ -65,7 +72,7 @@ fn to_service(
     Ok(Request {
         line: [&request.method(), " ", uri.path()].concat(),
         arrived,
-        client: Client::new([], &ip, false),
+        client,
         presented,
         audited: false,
         body,

@@ -17,7 +17,7 @@ use sealedge_tests::server::{Server, write_certificate};
 use tempfile::TempDir;
 
 const SELF: &str = "/v1/identity/self/describe";
-const UNTRUSTED: &str = "tls: the client certificate is not trusted any more";
+const UNTRUSTED: &str = "tls: the client certificate is not trusted: no trusted authority has issued it, or it is revoked";
 const EXPIRED: &str = "tls: the client certificate has expired";
 
 /// A folder with a server's certificate, and this authority in `ca.pem`.

@@ -123,6 +123,7 @@ fn config(admin: Identity, more: &str) -> Config {
     let supported = Supported {
         keystores: &["mem"],
         tls: true,
+        cloudflare: false,
         memory: true,
         files: true,
         api_paths: &configurable(),

@@ -15,9 +15,24 @@ pub struct Auth {
     pub bearer: bool,
     /// How far the clock of a client that signs may be from the server's. Default: 60 s.
     pub window: Duration,
+    /// Which signed requests are answered once. Default: all.
+    pub once: Once,
     /// The authorities that signed requests may be for; if there are none, those of the server's
     /// certificate.
     pub authorities: Vec<OwnAuthority>,
+}
+
+/// Which signed requests are answered once, and no second time within the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Once {
+    /// All.
+    All,
+    /// Those that create, import or delete a key. Whoever has seen another one may have it answered again.
+    Changes,
+}
+
+impl Once {
+    const NAMES: [(&'static str, Self); 2] = [("all", Self::All), ("changes", Self::Changes)];
 }
 
 impl Config {
@@ -63,6 +78,7 @@ impl Default for Auth {
             signatures: true,
             bearer: false,
             window: Duration::from_secs(60),
+            once: Once::All,
             authorities: Vec::new(),
         }
     }
@@ -70,7 +86,7 @@ impl Default for Auth {
 
 pub(super) fn auth(section: &At<'_>, verifies_clients: bool) -> Auth {
     let default = Auth::default();
-    let fields = section.fields(&["signatures", "bearer", "window", "authorities"]);
+    let fields = section.fields(&["signatures", "bearer", "window", "nonces", "authorities"]);
     let switch = |name| fields.read(name, At::switch);
     let bearer = switch("bearer").unwrap_or(default.bearer);
     if bearer
@@ -83,6 +99,9 @@ pub(super) fn auth(section: &At<'_>, verifies_clients: bool) -> Auth {
         signatures: switch("signatures").unwrap_or(default.signatures),
         bearer,
         window: window(&fields).unwrap_or(default.window),
+        once: fields
+            .read("nonces", |at| at.one_of(&Once::NAMES))
+            .unwrap_or(default.once),
         authorities: authorities(&fields),
     }
 }

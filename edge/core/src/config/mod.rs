@@ -17,7 +17,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
-pub use auth::Auth;
+pub use auth::{Auth, Once};
 pub use seal::{Seal, Unseal, Unwrapping, Wrapped};
 
 use std::collections::BTreeMap;
@@ -113,6 +113,9 @@ pub struct Tls {
     /// Whether client certificates must come from a trusted authority (`auth: on`). Otherwise any
     /// certificate is taken: only its public key counts.
     pub verify_clients: bool,
+    /// Whether the certificate that Cloudflare has seen in the handshake says who the client is. Default: off;
+    /// always off where [`Supported::cloudflare`] is false.
+    pub cloudflare: bool,
     /// The TLS proxies that may forward a client's certificate.
     pub proxies: Proxies,
 }
@@ -265,6 +268,8 @@ pub struct Supported<'a> {
     /// Whether it ends TLS itself, with `tls.key` and `tls.cert`. If not, these two and the password
     /// are refused, and the authorities are not in files.
     pub tls: bool,
+    /// Whether it is Cloudflare that ends TLS, and tells of the certificates of clients.
+    pub cloudflare: bool,
     /// Whether it has memory between requests. If not, `seal.unseal.vault` is refused: each request
     /// would wait for the server.
     pub memory: bool,
@@ -341,6 +346,7 @@ pub fn parse_for_host(
     let supported = Supported {
         keystores: &["fs", "mem", "vault"],
         tls: true,
+        cloudflare: false,
         memory: true,
         files: true,
         api_paths: &configurable(),
@@ -360,6 +366,7 @@ pub fn parse_for_workers(
     let supported = Supported {
         keystores: &["cloudflare.durableobjects", "vault"],
         tls: false,
+        cloudflare: true,
         memory: false,
         files: false,
         api_paths: &configurable(),

@@ -178,6 +178,7 @@ fn tls(
         password: None,
         ca: None,
         verify_clients: false,
+        cloudflare: false,
         proxies: Proxies::default(),
     };
     let Some(section) = section else {
@@ -187,7 +188,15 @@ fn tls(
         }
         return tls;
     };
-    let fields = section.fields(&["key", "cert", "password", "ca", "auth", "proxy"]);
+    let fields = section.fields(&[
+        "key",
+        "cert",
+        "password",
+        "ca",
+        "auth",
+        "cloudflare",
+        "proxy",
+    ]);
     if supported.tls {
         tls.key = fields.required_path("key", NO_TLS_KEY).unwrap_or_default();
         tls.cert = fields
@@ -209,6 +218,13 @@ fn tls(
         if tls.verify_clients && !supported.tls && fields.get("ca").is_none() {
             section.missing("ca", NO_AUTHORITIES);
         }
+    }
+    match fields.get("cloudflare") {
+        Some(at) if supported.cloudflare => {
+            tls.cloudflare = at.switch().is_ok_and(|on| on == Some(true))
+        }
+        Some(at) => at.error("only Cloudflare Workers have this; remove this field"),
+        None => {}
     }
     if let Some(section) = fields.get("proxy") {
         tls.proxies = proxies(section, holders);

@@ -30,6 +30,7 @@ const PATHS: &[(&str, bool)] = &[
 const ALL: Supported<'_> = Supported {
     keystores: &["fs", "mem", "vault"],
     tls: true,
+    cloudflare: false,
     memory: true,
     files: true,
     api_paths: PATHS,
@@ -39,6 +40,7 @@ const ALL: Supported<'_> = Supported {
 const EDGE: Supported<'_> = Supported {
     keystores: &["mem"],
     tls: false,
+    cloudflare: false,
     memory: false,
     files: false,
     api_paths: PATHS,

@@ -11,10 +11,11 @@ use crate::auth::signature::{self, Message, SignatureError, Signed};
 use crate::auth::{Method, Presented, authority, digest};
 use crate::certificate::{self, ForwardedError, Principal};
 use crate::client::Client;
-use crate::config::Proxies;
+use crate::config::{Once, Proxies};
 use crate::error::{Error, NotAProxy};
 use crate::identity::Identity;
 use crate::platform::Platform;
+use crate::route::Route;
 use crate::time::Time;
 
 /// The header of bearer keys.
@@ -329,7 +330,7 @@ impl<P: Platform> Service<P> {
         true
     }
 
-    fn is_certified(&self, certificates: &[Vec<u8>]) -> bool {
+    pub(super) fn is_certified(&self, certificates: &[Vec<u8>]) -> bool {
         !certificates.is_empty() && self.platform.trusts(certificates)
     }
 
@@ -356,12 +357,17 @@ impl<P: Platform> Service<P> {
     }
 
     /// Whether an identity is the admin or in a policy.
-    fn has_rights(&self, identity: &Identity) -> bool {
+    pub(super) fn has_rights(&self, identity: &Identity) -> bool {
         self.is_admin(identity) || self.policies.of(identity).is_some()
     }
 
-    /// Lets a signed request in once, with the body that was signed.
-    pub(super) async fn admit<B>(&self, signed: &Signed, body: &Incoming<B>) -> Result<(), Error> {
+    /// Lets a signed request in with the body that was signed, and once, if the configuration has it so.
+    pub(super) async fn admit<B>(
+        &self,
+        route: &Route,
+        signed: &Signed,
+        body: &Incoming<B>,
+    ) -> Result<(), Error> {
         match body {
             Incoming::Whole(body) => matches(signed, body)?,
             // The rest when it is there.
@@ -369,6 +375,9 @@ impl<P: Platform> Service<P> {
                 return Err(NOT_COVERED);
             }
             Incoming::Later(_) => {}
+        }
+        if self.auth.once == Once::Changes && !route.changes() {
+            return Ok(());
         }
         let identity = signed.identity;
         // Without rights it gets nothing that could be got twice, and no room.

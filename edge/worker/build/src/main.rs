@@ -7,10 +7,14 @@
 use std::env;
 use std::error::Error;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use wasm_bindgen_cli_support::Bindgen;
+
+/// What becomes part of the Worker, if it is there. It holds no secrets: those are `${NAME}`.
+const CONFIGURATION: &str = "sealedge.yml";
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
@@ -69,6 +73,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .reset_state_function(true)
         .generate(&out)?;
     fs::copy(&entry, out.join("entry.mjs"))?;
+    fs::write(out.join("configuration.mjs"), configuration(&root)?)?;
     Ok(())
 }
 
@@ -88,6 +93,16 @@ fn compile(root: &Path, made: &Made) -> Result<PathBuf, Box<dyn Error>> {
     }
     let folder = root.join(folder).join(TARGET).join(PROFILE);
     Ok(folder.join(made.module))
+}
+
+/// The configuration as a module, if there is one to make part of the Worker.
+fn configuration(root: &Path) -> Result<String, Box<dyn Error>> {
+    let text = match fs::read_to_string(root.join(CONFIGURATION)) {
+        Ok(text) => serde_json::to_string(&text)?,
+        Err(why) if why.kind() == ErrorKind::NotFound => "undefined".to_owned(),
+        Err(why) => return Err(format!("{CONFIGURATION}: {why}").into()),
+    };
+    Ok(format!("export default {text};\n"))
 }
 
 /// The version control revision that is being built, or `unknown`.

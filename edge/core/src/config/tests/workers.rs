@@ -95,3 +95,23 @@ fn what_it_has_otherwise_is_refused_by_the_field() {
         ]
     );
 }
+
+#[test]
+fn what_cloudflare_tells_of_clients_is_believed_if_that_is_on() {
+    for (tls, believes) in [
+        ("", false),
+        ("tls: {cloudflare: off}\n", false),
+        ("tls: {cloudflare: on}\n", true),
+    ] {
+        let Ok(parsed) = of_workers(&format!("{REST}{OBJECTS}{SEAL}{tls}")) else {
+            panic!("refused: {tls}")
+        };
+        assert_eq!(parsed.config.tls.cloudflare, believes);
+    }
+    let text = MINIMAL.replace("cert: c", "cert: c, cloudflare: on");
+    assert_ne!(text, MINIMAL);
+    assert_eq!(
+        errors(&text, &ALL),
+        ["line 3: tls.cloudflare: only Cloudflare Workers have this; remove this field"]
+    );
+}

@@ -264,6 +264,7 @@ fn a_reload_keeps_the_identity_and_tries_for_one_at_once() {
         let machine = Machine {
             fake: stage.fake.clone(),
             store: held.clone(),
+            trusts: Cell::default(),
         };
         let next = stage.service.successor(config(keys), machine);
         next.come_into_force();

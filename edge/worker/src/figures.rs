@@ -1,0 +1,75 @@
+//! What this isolate has counted, and its way to what all have.
+
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use sealedge_core::metrics;
+use sealedge_core::time::Time;
+use wasm_bindgen::JsValue;
+
+use crate::binding;
+use crate::objects::Trouble;
+use crate::objects::figures::{BINDING, Sums};
+use crate::outside::now;
+
+/// How long an isolate gathers before it tells: the object would else have as much to do as all isolates have.
+pub const GATHERING: Duration = Duration::from_secs(10);
+
+/// What was counted and not yet told.
+pub struct Figures {
+    /// None if it is not bound: then the figures are those of this isolate alone.
+    object: Option<Sums>,
+    untold: RefCell<Vec<u64>>,
+    /// When somebody has begun to wait until it is to be told.
+    awaited: Cell<Option<Time>>,
+}
+
+impl Figures {
+    /// Nothing is counted.
+    pub fn new(env: &JsValue) -> Self {
+        Self {
+            object: binding::objects(env, BINDING).ok().map(Sums::new),
+            untold: RefCell::default(),
+            awaited: Cell::default(),
+        }
+    }
+
+    /// Whether it is the caller who is to wait [`GATHERING`] and then have it told. Whoever should have may have
+    /// been stopped.
+    pub fn is_to_wait(&self) -> bool {
+        let now = now();
+        let is_awaited = |since: Time| since <= now && now.since(since) <= GATHERING * 2;
+        if self.object.is_none() || self.awaited.get().is_some_and(is_awaited) {
+            return false;
+        }
+        self.awaited.set(Some(now));
+        true
+    }
+
+    /// Adds what was counted to what all isolates have, and gives the sums: those of this isolate if there are no
+    /// others, which is an error where there should be.
+    pub async fn tell(&self, figures: &[u64]) -> (Vec<u64>, Result<(), Trouble>) {
+        self.awaited.set(None);
+        let mut told = self.untold.take();
+        metrics::accumulate(&mut told, figures);
+        let outcome = match &self.object {
+            Some(object) => object.add(BUILD, &told).await.map(Some),
+            None => Ok(None),
+        };
+        let (sums, outcome) = match outcome {
+            Ok(Some(sums)) => return (sums, Ok(())),
+            Ok(None) => (told, Ok(())),
+            Err(why) => (told, Err(why)),
+        };
+        // Others have counted meanwhile.
+        let mut untold = self.untold.borrow_mut();
+        metrics::add(&mut untold, &sums);
+        (sums, outcome)
+    }
+}
+
+/// What tells this build's figures from those of others.
+const BUILD: &str = match option_env!("SEALEDGE_COMMIT") {
+    Some(commit) => commit,
+    None => env!("CARGO_PKG_VERSION"),
+};

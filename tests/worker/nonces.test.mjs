@@ -1,0 +1,45 @@
+// Which signed requests are answered once.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+
+import { signer } from "../../examples/webcrypto/sign.mjs";
+import { HOST, KEY, bearer, bindings, message, send } from "./client.mjs";
+import { start } from "./server.mjs";
+
+let worker;
+before(async () => {
+  const config = bindings.SEALEDGE_CONFIG.replace("auth:\n", "auth:\n  nonces: changes\n");
+  assert.notEqual(config, bindings.SEALEDGE_CONFIG);
+  worker = await start({ bindings: { ...bindings, SEALEDGE_CONFIG: config } });
+});
+after(() => worker?.stop());
+
+async function twice(method, path, body = "") {
+  const sign = await signer(KEY);
+  const headers = await sign(method, `http://${HOST}${path}`, body);
+  const first = await send(worker, method, path, headers, body);
+  assert.equal(first.status, 200, first.text);
+  return send(worker, method, path, headers, body);
+}
+
+test("with `nonces: changes` those that change nothing are answered again, and no others", async () => {
+  const imported = JSON.stringify({ key: Buffer.alloc(32, 7).toString("base64"), cipher: "AES256" });
+  for (const [method, path, body] of [
+    ["PUT", "/v1/key/create/once"],
+    ["PUT", "/v1/key/import/twice", imported],
+    ["DELETE", "/v1/key/delete/once"],
+  ]) {
+    const again = await twice(method, path, body);
+    assert.equal(again.status, 400, path);
+    assert.match(message(again), /received before/);
+  }
+  for (const [method, path, body] of [
+    ["POST", "/v1/key/generate/twice", "{}"],
+    ["GET", "/v1/key/describe/twice"],
+    ["GET", "/v1/key/list/*"],
+    ["GET", "/v1/identity/self/describe"],
+  ]) {
+    assert.equal((await twice(method, path, body)).status, 200, path);
+  }
+  assert.equal((await send(worker, "GET", "/v1/key/describe/once", bearer)).status, 404);
+});
