@@ -116,7 +116,6 @@ test("no header says what the handshake was", async () => {
   for (const headers of [
     { "client-cert": certificate },
     { "cf-client-cert-sha256": ours.fingerprint256, "cf-cert-presented": "1", "cf-cert-verified": "SUCCESS" },
-    { "mf-cf-blob": JSON.stringify({ tlsClientAuth: shown(ours) }) },
     { "x-tls-client-cert": encodeURIComponent(ours.toString()) },
   ]) {
     const answer = await send(workers.on, "GET", "/v1/identity/self/describe", headers);
@@ -124,7 +123,14 @@ test("no header says what the handshake was", async () => {
   }
 });
 
-// docs/authentication.md says whom that makes one trust.
+// docs/authentication.md says whom that makes one trust, here and in the next test.
+test("Cloudflare's tools for this machine take what they tell from a header", async () => {
+  const blob = JSON.stringify({ tlsClientAuth: shown(ours) });
+  const path = "/v1/identity/self/describe";
+  assert.equal((await send(workers.on, "GET", path, { "mf-cf-blob": blob })).status, 200);
+  assert.equal((await send(workers.off, "GET", path, { "mf-cf-blob": blob })).status, 401);
+});
+
 test("a Worker that is bound to this one can tell of any handshake and any address", async () => {
   const caller = {
     name: "caller",

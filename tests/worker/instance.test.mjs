@@ -10,7 +10,7 @@ import { start } from "./server.mjs";
 // The real wasm, whose memory is made to end in the middle of a call, or after it.
 test("a trap costs a 500, and the service starts anew", { timeout: 20_000 }, async () => {
   const glue = await readFile(join(root, "target/worker/sealedge.js"), "utf8");
-  const entry = "export function serve(request, env) {";
+  const entry = "export function serve(request, env, configuration) {";
   assert.ok(glue.includes(entry));
   const trap = "() => wasm.__wbindgen_malloc(0xfffffff0, 8)";
   const replace = {

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::audit;
 use crate::auth::nonces::{Lifetime, Nonce, Replay};
+use crate::auth::public_key::PublicKey;
 use crate::conceal::conceal;
 use crate::crypto::Crypto;
 use crate::identity::Identity;
@@ -104,6 +105,17 @@ pub trait Platform: World + 'static {
 
     /// The primitives behind every key.
     fn crypto(&self) -> &Self::Crypto;
+
+    /// Whether a signature is that of the message by this key: see [`PublicKey::verifies`], which is what there is
+    /// where the platform has nothing faster.
+    fn verifies(
+        &self,
+        key: &PublicKey,
+        message: &[u8],
+        signature: &[u8],
+    ) -> impl Future<Output = bool> {
+        std::future::ready(key.verifies(self.crypto(), message, signature))
+    }
 
     /// Makes every instance of the service forget the key: done when no cache holds it any more,
     /// and no read that has begun will put it into one.

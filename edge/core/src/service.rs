@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::api::{self, Call};
@@ -25,10 +25,12 @@ use crate::route::{Access, Operation, ROUTES, Route, Router};
 use crate::sealing::Sealing;
 use crate::store::Store;
 use crate::time::Time;
+use bearers::Bearers;
 use seen::Seen;
 use signers::Signers;
 use told::Judged;
 
+mod bearers;
 mod credentials;
 mod keys;
 mod seen;
@@ -83,6 +85,7 @@ pub struct Service<P> {
     proxies: Proxies,
     auth: Auth,
     signers: Signers,
+    bearers: Bearers,
     believes_cloudflare: bool,
     judged: Judged,
     /// The certificate (DER) that was shown last, and an authority that it is for: to see that takes longer
@@ -149,6 +152,7 @@ impl<P: Platform> Service<P> {
             proxies: config.tls.proxies,
             auth: config.auth,
             signers: Signers::default(),
+            bearers: Bearers::default(),
             shown: RefCell::default(),
             keys: config.keys,
             is_away: Cell::new(false),
@@ -188,7 +192,9 @@ impl<P: Platform> Service<P> {
             audited,
             body,
         } = request;
-        let seen = self.see(&line, arrived, &client, presented.as_deref());
+        let seen = self
+            .see(&line, arrived, &client, presented.as_deref())
+            .await;
         let found = self.find(&seen);
 
         let answer = match found {
@@ -242,7 +248,11 @@ impl<P: Platform> Service<P> {
             presented,
             ..
         } = request;
-        let seen = self.see(line, *arrived, client, presented.as_deref());
+        let seen = pin!(self.see(line, *arrived, client, presented.as_deref()));
+        // No platform that loses requests waits for a signature to be verified.
+        let Poll::Ready(seen) = seen.poll(&mut Context::from_waker(Waker::noop())) else {
+            return;
+        };
         let found = self.find(&seen);
         let duration = self.platform.now().since(*arrived);
         self.record(found, request.audited, &seen, 500, duration);

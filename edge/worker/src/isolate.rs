@@ -4,6 +4,7 @@ use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::time::Duration;
 
+use js_sys::JsString;
 use sealedge_core::metrics;
 use sealedge_core::platform::World;
 use sealedge_core::service::Service;
@@ -27,8 +28,9 @@ thread_local! {
 pub struct Isolate {
     /// The service.
     pub service: Rc<Service<Workers>>,
-    /// The headers that it wants to see.
-    pub headers: Vec<String>,
+    /// The headers that it wants to see, for Rust and for JavaScript: to make a text for it takes longer than to
+    /// look for a header.
+    pub headers: Vec<(String, JsString)>,
     swept: Cell<Time>,
     /// What it has counted.
     pub figures: Rc<Figures>,
@@ -74,8 +76,9 @@ pub async fn of(env: &JsValue, bundled: &JsValue) -> Result<Rc<Isolate>, Vec<Str
     for warning in warnings.into_iter().chain(warning) {
         log_error(&format!("warning: {warning}"));
     }
+    let names = service.credential_headers().into_iter();
     let isolate = Isolate {
-        headers: service.credential_headers(),
+        headers: names.map(|name| (name.clone(), name.into())).collect(),
         service,
         swept: Cell::new(now()),
         figures,

@@ -18,6 +18,7 @@ mod platform;
 mod request;
 mod store;
 mod stream;
+mod verification;
 
 /// Answers a request. Whatever happens, there is an answer. The configuration is that which the Worker was built
 /// with, if there is one.

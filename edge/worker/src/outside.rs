@@ -58,7 +58,8 @@ pub fn line(record: &[u8]) -> JsValue {
     String::from_utf8_lossy(record).trim_end().into()
 }
 
-fn global() -> WorkerGlobalScope {
+/// Where the platform has what it lends.
+pub fn global() -> WorkerGlobalScope {
     js_sys::global().unchecked_into()
 }
 

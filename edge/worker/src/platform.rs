@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sealedge_core::audit::Record;
 use sealedge_core::auth::nonces::{Lifetime, Nonce, Replay};
+use sealedge_core::auth::public_key::PublicKey;
 use sealedge_core::certificate::authorities::Authorities;
 use sealedge_core::config::Config;
 use sealedge_core::crypto::RustCrypto;
@@ -23,6 +24,7 @@ use crate::objects::nonces::Seen;
 use crate::outside::{self, Outside};
 use crate::store::Keys;
 use crate::stream::RequestBody;
+use crate::verification;
 
 /// What the platform lends to the service of one isolate.
 pub struct Workers {
@@ -106,6 +108,11 @@ impl Platform for Workers {
 
     fn crypto(&self) -> &RustCrypto {
         &RustCrypto
+    }
+
+    /// By the platform: it takes a fifth of the time that it takes in wasm.
+    async fn verifies(&self, key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
+        verification::verifies(key, message, signature).await
     }
 
     /// Only this isolate can be told: others may serve the key until it expires in their caches.

@@ -1,12 +1,13 @@
 //! HTTP to the service, and back.
 
 use http::Uri;
+use js_sys::JsString;
 use sealedge_core::auth::{Presented, signature};
 use sealedge_core::client::Client;
 use sealedge_core::response::{Answer, ContentType, Response};
 use sealedge_core::service::{Incoming, Request};
 use sealedge_core::time::Time;
-use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::*;
 use web_sys::{Headers, ResponseInit};
 
 use crate::handshake;
@@ -38,6 +39,15 @@ pub async fn answer(
     }
 }
 
+#[wasm_bindgen]
+extern "C" {
+    /// Headers that are looked for by names which JavaScript has already.
+    type Lines;
+
+    #[wasm_bindgen(method, catch)]
+    fn get(this: &Lines, name: &JsString) -> Result<Option<String>, JsValue>;
+}
+
 fn to_service(
     isolate: &Isolate,
     request: &web_sys::Request,
@@ -54,9 +64,10 @@ fn to_service(
         Client::new([], &ip, false)
     };
     let mut credentials = Vec::new();
-    for name in &isolate.headers {
+    let lines: &Lines = headers.unchecked_ref();
+    for (name, for_script) in &isolate.headers {
         // Several lines come as one, with commas: none that counts as one alone is readable then.
-        if let Some(value) = headers.get(name)? {
+        if let Some(value) = lines.get(for_script)? {
             credentials.push((name.clone(), value.into_bytes()));
         }
     }

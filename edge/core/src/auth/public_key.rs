@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use ed25519_dalek::VerifyingKey;
 use x509_parser::oid_registry::{OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_SIG_ED25519};
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::SubjectPublicKeyInfo;
@@ -28,7 +29,7 @@ impl PublicKey {
         let bytes = (bits.unused_bits == 0).then_some(&*bits.data)?;
         let algorithm = &info.algorithm;
         let key = if algorithm.algorithm == OID_SIG_ED25519 {
-            Self::Ed25519(bytes.try_into().ok()?)
+            Self::ed25519(bytes.try_into().ok()?)?
         } else if algorithm.algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY {
             let curve = algorithm.parameters.as_ref()?.as_oid().ok()?;
             let point: [u8; 65] = bytes.try_into().ok()?;
@@ -37,6 +38,13 @@ impl PublicKey {
             return None;
         };
         Some((key, Identity::of_public_key(der)))
+    }
+
+    /// The key, if it is one that proves something: of a point of small order anybody can make signatures, and not
+    /// every implementation refuses those.
+    fn ed25519(bytes: [u8; 32]) -> Option<Self> {
+        let key = VerifyingKey::from_bytes(&bytes).ok()?;
+        (!key.is_weak()).then_some(Self::Ed25519(bytes))
     }
 
     /// The same in base64 (RFC 4648, 4), as a signature's `keyid` names it.

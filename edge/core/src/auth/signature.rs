@@ -25,7 +25,6 @@ use super::nonces::{self, Lifetime, Nonce};
 use super::public_key::PublicKey;
 use super::{Presented, forwarded};
 use crate::certificate;
-use crate::crypto::Crypto;
 use crate::identity::Identity;
 use crate::time::Time;
 use input::Input;
@@ -72,14 +71,14 @@ pub fn is_presented(presented: &Presented) -> bool {
 }
 
 /// Verifies a request's signature by the `key` that its `keyid` names, as [`PublicKey::from_key_id`] has it, at
-/// the time `now`, by a clock from which the client's may differ by
-/// `window`. Whether its authority is the server's, it was seen before, and its body has that digest is the
+/// the time `now`, by a clock from which the client's may differ by `window`; `is_genuine` says of a key whether a
+/// message has its signature ([`PublicKey::verifies`]). Whether its authority is the server's, it was seen before, and its body has that digest is the
 /// caller's to ask; and what its certificates are worth.
 ///
 /// # Errors
 /// [`SignatureError`] says why it proves nothing.
-pub fn verify(
-    crypto: &dyn Crypto,
+pub async fn verify(
+    is_genuine: impl AsyncFnOnce(&PublicKey, &[u8], &[u8]) -> bool,
     key: impl FnOnce(&str) -> Option<(PublicKey, Identity)>,
     message: &Message<'_>,
     presented: &Presented,
@@ -102,7 +101,7 @@ pub fn verify(
     }
     let values = covered.values(message, presented)?;
     let base = base::base(values, |base| input.write_to(base));
-    if !key.verifies(crypto, base.as_bytes(), &signature) {
+    if !is_genuine(&key, base.as_bytes(), &signature).await {
         return Err(message.not_authentic());
     }
     Ok(Signed {

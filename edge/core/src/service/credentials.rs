@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use subtle::ConstantTimeEq;
 
 use super::{Incoming, Service};
-use crate::api_key::{ApiKey, NotAnApiKey};
+use crate::api_key::NotAnApiKey;
 use crate::auth::forwarded::Form;
+use crate::auth::public_key::PublicKey;
 use crate::auth::signature::{self, Message, SignatureError, Signed};
 use crate::auth::{Method, Presented, authority, digest};
 use crate::certificate::{self, ForwardedError, Principal};
@@ -91,21 +92,23 @@ impl<P: Platform> Service<P> {
     }
 
     /// Who asks: whoever the one credential of the request is of.
-    pub(super) fn identify(
+    pub(super) async fn identify(
         &self,
         client: &Client,
         method_and_path: (&str, &str),
         presented: Option<&Presented>,
         now: Time,
     ) -> Result<Caller, Error> {
-        let caller = self.by_credential(client, method_and_path, presented, now);
+        let caller = self
+            .by_credential(client, method_and_path, presented, now)
+            .await;
         caller.map_err(|error| match error {
             Error::NoCertificate if !P::HANDSHAKES => Error::NoCredential,
             error => error,
         })
     }
 
-    fn by_credential(
+    async fn by_credential(
         &self,
         client: &Client,
         method_and_path: (&str, &str),
@@ -122,7 +125,9 @@ impl<P: Platform> Service<P> {
                     true => Ok(()),
                     false => self.has_secret(client.ip(), presented),
                 };
-                self.by_headers(own, proxy, client.ip(), method_and_path, presented, now)
+                // In a box: few requests carry a credential.
+                Box::pin(self.by_headers(own, proxy, client.ip(), method_and_path, presented, now))
+                    .await
             }
             None if is_listed => Err(Error::NoCertificate),
             None => own,
@@ -166,7 +171,7 @@ impl<P: Platform> Service<P> {
 
     /// The client that exactly one of the connection and the headers names. A proxy's own certificate is
     /// that of no client.
-    fn by_headers(
+    async fn by_headers(
         &self,
         own: Result<Caller, Error>,
         proxy: Result<(), NotAProxy>,
@@ -192,7 +197,7 @@ impl<P: Platform> Service<P> {
             (Method::Bearer, self.by_bearer(ip, presented)),
             (
                 Method::Signature,
-                self.by_signature(method_and_path, presented, now),
+                self.by_signature(method_and_path, presented, now).await,
             ),
         ];
         // What is meant for others is no credential, and yet explains why there is none.
@@ -246,7 +251,7 @@ impl<P: Platform> Service<P> {
     }
 
     /// The client that has signed the request.
-    fn by_signature(
+    async fn by_signature(
         &self,
         (method, path): (&str, &str),
         presented: &Presented,
@@ -262,12 +267,15 @@ impl<P: Platform> Service<P> {
             path,
             query: presented.query.as_deref(),
         };
-        let crypto = self.platform.crypto();
+        let is_genuine = async |key: &PublicKey, message: &[u8], signature: &[u8]| {
+            self.platform.verifies(key, message, signature).await
+        };
         let key = |key_id: &str| {
             self.signers
                 .key(key_id, |identity| self.has_rights(identity))
         };
-        let signed = signature::verify(crypto, key, &message, presented, self.auth.window, now);
+        let signed =
+            signature::verify(is_genuine, key, &message, presented, self.auth.window, now).await;
         Some(
             signed
                 .map_err(Error::Signature)
@@ -345,14 +353,17 @@ impl<P: Platform> Service<P> {
             return None;
         }
         let is_near = || ip.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-        let key = token.trim_matches(' ').parse::<ApiKey>();
-        Some(match key {
+        let token = token.trim_matches(' ');
+        let known = self
+            .bearers
+            .identity(token, |identity| self.has_rights(identity));
+        Some(match known {
             Err(why @ NotAnApiKey::Prefix) => Err(Error::BearerKey(why)),
             _ if !self.auth.bearer => Err(Error::MethodOff(Method::Bearer)),
             _ if presented.is_plain && !is_near() => Err(Error::ExposedKey),
             _ if self.verifies_clients => Err(Error::NotCertified),
             Err(why) => Err(Error::BearerKey(why)),
-            Ok(key) => Ok(Caller::unsigned(key.identity(), Method::Bearer, None)),
+            Ok(identity) => Ok(Caller::unsigned(identity, Method::Bearer, None)),
         })
     }
 

@@ -35,7 +35,7 @@ fn method_and_path(line: &str) -> (&str, &str) {
 
 impl<P: Platform> Service<P> {
     /// What a request shows of itself.
-    pub(super) fn see<'a>(
+    pub(super) async fn see<'a>(
         &self,
         line: &'a str,
         arrived: Time,
@@ -50,7 +50,9 @@ impl<P: Platform> Service<P> {
             method,
             is_decoded: decoded.is_some(),
             path: decoded.unwrap_or(Cow::Borrowed(path)),
-            caller: self.identify(client, (method, path), presented, arrived),
+            caller: self
+                .identify(client, (method, path), presented, arrived)
+                .await,
         }
     }
 
