@@ -1,5 +1,5 @@
-// How large and how fast the Worker is, in raw workerd, beside a Worker in Rust that answers a constant and one in
-// JavaScript that does nothing:
+// How large and how fast the Worker is, in raw workerd, beside a Worker in Rust that answers a constant, one in
+// JavaScript that does nothing, and one that reads what a request for a DEK has:
 //
 //   node benches/worker/run.mjs [--rounds N]
 //
@@ -10,6 +10,7 @@
 // On a busy machine this workerd does that now and then, and to a Worker in plain JavaScript that calls an object as
 // well; why is not known.
 import { execFileSync } from "node:child_process";
+import { X509Certificate, createHash } from "node:crypto";
 import { copyFile, mkdir, readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { availableParallelism, cpus } from "node:os";
@@ -32,20 +33,45 @@ const REQUESTS = 4000;
 const median = (values) => values.toSorted((one, other) => one - other)[values.length >> 1];
 const times = (count, make) => Array.from({ length: count }, make);
 
-// The one that is measured, and the two that it is compared with.
+// A client with a certificate, and what Cloudflare tells of its handshake.
+const CERTIFICATE =
+  "MIIBiTCCAS+gAwIBAgIUQSDq9NdObtAyd75ebmHbCtjPn2AwCgYIKoZIzj0EAwIwEDEOMAwGA1UEAwwFYmVuY2gwIBcNMjYxMTMwMDQyMzU2Wh" +
+  "gPMjEyNjExMDYwNDIzNTZaMBAxDjAMBgNVBAMMBWJlbmNoMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE4WtBCZnrYPA7R9v5Z1b2ZJYS1CfR" +
+  "Zmwu11JXhwexhlnJ8H422xmJ1pMjviIyKF9w280gi8UP1tdY+pcMK504hqNlMGMwHQYDVR0OBBYEFJ6SRRcpCiiO5u9Lq+FWMjuQQVoOMB8GA1" +
+  "UdIwQYMBaAFJ6SRRcpCiiO5u9Lq+FWMjuQQVoOMAwGA1UdEwEB/wQCMAAwEwYDVR0lBAwwCgYIKwYBBQUHAwIwCgYIKoZIzj0EAwIDSAAwRQIh" +
+  "ANuuQNTwr+sshcEZiE2d5V5MJHJvrRlbZ2labZY3pcrMAiApYNKGiplr2vEfBgb7DMOdp06Es9LagRYvC36AMx8Zzg==";
+const { publicKey } = new X509Certificate(Buffer.from(CERTIFICATE, "base64"));
+const identity = createHash("sha256").update(publicKey.export({ type: "spki", format: "der" })).digest("hex");
+const MORE = `tls: {cloudflare: on}\npolicy: {bench: {allow: ["*"], identities: [${identity}]}}\n`;
+const name = "CN=bench";
+const cf = JSON.stringify({
+  tlsVersion: "TLSv1.3",
+  tlsClientAuth: {
+    certPresented: "1", certVerified: "SUCCESS", certRevoked: "0",
+    certIssuerDN: name, certSubjectDN: name, certIssuerDNRFC2253: name, certSubjectDNRFC2253: name,
+    certIssuerDNLegacy: name, certSubjectDNLegacy: name,
+    certSerial: "0".repeat(40), certIssuerSerial: "0".repeat(40), certSKI: "0".repeat(40), certIssuerSKI: "0".repeat(40),
+    certFingerprintSHA1: "0".repeat(40), certFingerprintSHA256: "0".repeat(64),
+    certNotBefore: "Nov 30 00:00:00 2026 GMT", certNotAfter: "Nov 30 00:00:00 2126 GMT",
+    certRFC9440: `:${CERTIFICATE}:`, certRFC9440TooLarge: false, certChainRFC9440: "", certChainRFC9440TooLarge: false,
+  },
+});
+
+// The one that is measured, and those that it is compared with.
 async function workers() {
   const wrangler = await readFile(join(root, "wrangler.toml"), "utf8");
   const [, compatibilityDate] = wrangler.match(/^compatibility_date = "(.*)"$/m);
   const objects = [...wrangler.matchAll(/^name = "(.*)"\nclass_name = "(.*)"$/gm)].map(([, ...pair]) => pair);
   const built = (folder, ...names) => names.map((name) => join(root, "target", folder, name));
   // The log is as it is by default: of errors alone.
-  const SEALEDGE_CONFIG = bindings.SEALEDGE_CONFIG.replace(/^log:[^]*/m, "");
+  const SEALEDGE_CONFIG = bindings.SEALEDGE_CONFIG.replace(/^log:[^]*/m, MORE);
   return {
     empty: { compatibilityDate, modules: [join(import.meta.dirname, "empty.mjs")] },
+    reading: { compatibilityDate, modules: [join(import.meta.dirname, "reading.mjs")] },
     constant: { compatibilityDate, modules: built("constant", "entry.mjs", "constant.js", "constant_bg.wasm") },
     sealedge: {
       compatibilityDate,
-      modules: built("worker", "entry.mjs", "sealedge.js", "sealedge_bg.wasm"),
+      modules: built("worker", "entry.mjs", "configuration.mjs", "http.mjs", "sealedge.js", "sealedge_bg.wasm"),
       bindings: { ...bindings, SEALEDGE_CONFIG },
       objects,
     },
@@ -61,10 +87,13 @@ const sign = await signer(KEY);
 const same = (request) => () => times(REQUESTS, () => request);
 const VERSION = written("GET", "/version", host);
 const CREATE = written("PUT", "/v1/key/create/bench", { ...host, ...bearer });
+const CERTIFIED = written("POST", GENERATE, { ...host, "mf-cf-blob": cf }, BODY);
 const CASES = [
   ["empty", "", same(VERSION)],
-  ["constant", "", same(VERSION)],
+  ["reading", "", same(CERTIFIED)],
+  ["constant", "", same(CERTIFIED)],
   ["sealedge", "`/version`", same(VERSION)],
+  ["sealedge", "a cached DEK, certificate", same(CERTIFIED)],
   ["sealedge", "a cached DEK, bearer key", same(written("POST", GENERATE, { ...host, ...bearer }, BODY))],
   ["sealedge", "a cached DEK, signed", () => Promise.all(times(REQUESTS, signed))],
 ];
@@ -154,7 +183,7 @@ const measured = await rounds(workerd, all);
 const CONSTANT = CASES.findIndex(([name]) => name === "constant");
 const ratios = measured.map((some) => some.map(({ rate }, round) => rate / measured[CONSTANT][round].rate));
 const cpuMs = measured.map((some) => (some.reduce((sum, { used }) => sum + used, 0) / some.length / REQUESTS) * 1000);
-const [dek, signedDek] = [CASES.length - 2, CASES.length - 1];
+const [dek, bearerDek, signedDek] = [-3, -2, -1].map((at) => CASES.length + at);
 
 console.log(`${new Date().toISOString()}, workerd ${version}, ${cpus()[0].model}, ${availableParallelism()} CPUs; ${CONNECTIONS} connections, ${ROUNDS} rounds of ${REQUESTS} requests, ${STARTS} starts; medians (least to most), CPU of all rounds\n`);
 
@@ -165,10 +194,10 @@ console.log(table(
   ["", "measured", "aim", ""],
   atMost(1024, "size, KiB by gzip", await size(all.sealedge), 0),
   atMost(40, "start, sealedge - empty, ms", median(begun.sealedge) - median(begun.empty), 1),
-  // The aim is one of a client with a certificate, which Workers don't take yet.
-  atLeast(0.7, "a cached DEK, bearer key: requests/s, / constant", median(ratios[dek]), 2),
+  atLeast(0.7, "a cached DEK, certificate: requests/s, / constant", median(ratios[dek]), 2),
+  ["the same, bearer key", median(ratios[bearerDek]).toFixed(2), "none", ""],
   ["the same, signed", median(ratios[signedDek]).toFixed(2), "none", ""],
-  atMost(1, "a cached DEK, bearer key: CPU, ms", cpuMs[dek], 3),
+  atMost(1, "a cached DEK, certificate: CPU, ms", cpuMs[dek], 3),
   atMost(1, "the same, signed", cpuMs[signedDek], 3),
 ));
 console.log(table(

@@ -68,7 +68,7 @@ const config :Workerd.Config = (
     (name = "worker", worker = .worker),
     (name = "objects", disk = (path = ${text(join(folder, "objects"))}, writable = true)),
   ],
-  sockets = [(name = "http", address = "127.0.0.1:0", http = (), service = "worker")],
+  sockets = [(name = "http", address = "127.0.0.1:0", http = (cfBlobHeader = "MF-CF-Blob"), service = "worker")],
 );
 const worker :Workerd.Worker = (
   modules = [${modules.map(module)}],

@@ -3,6 +3,7 @@
 // call makes a new one.
 import { DurableObject } from "cloudflare:workers";
 import configuration from "./configuration.mjs";
+import { smallBody } from "./http.mjs";
 import module from "./sealedge_bg.wasm";
 import * as wasm from "./sealedge.js";
 
@@ -37,33 +38,50 @@ function noticed(error) {
 addEventListener("error", (event) => noticed(event.error));
 addEventListener("unhandledrejection", (event) => noticed(event.reason));
 
-// A call that ends, even if the instance does not live so long.
-function ended(call) {
+// A call into the instance: what it gives, or a promise of that, which ends even if the instance does not live so long.
+function call(into) {
+  let given;
+  try {
+    given = into(instance());
+  } catch (error) {
+    noticed(error);
+    throw error;
+  }
+  return given instanceof Promise ? ended(given) : given;
+}
+
+function ended(promise) {
   return new Promise((resolve, reject) => {
     waiting.add(reject);
     const done = (settle) => (value) => {
       waiting.delete(reject);
       settle(value);
     };
-    try {
-      call(instance()).then(done(resolve), done(reject));
-    } catch (error) {
-      noticed(error);
-      done(reject)(error);
-    }
+    promise.then(done(resolve), done(reject));
   });
+}
+
+async function answered(request, env, context) {
+  const body = await smallBody(request);
+  const small = body && new Uint8Array(body);
+  const ip = request.headers.get("cf-connecting-ip") ?? "";
+  const given = call((wasm) => wasm.serve(request, request.method, request.url, ip, small, env, configuration));
+  // A client that goes away does not stop what its request has begun.
+  if (given instanceof Promise) context.waitUntil(given.catch(() => {}));
+  const answer = await given;
+  // What is counted is told now and then. What dies meanwhile has said so.
+  if (isAlive && wasm.is_to_tell()) context.waitUntil(call((wasm) => wasm.tell()).catch(() => {}));
+  return answer;
 }
 
 export default {
   async fetch(request, env, context) {
-    const answer = ended((wasm) => wasm.serve(request, env, configuration)).catch((error) => {
+    try {
+      return await answered(request, env, context);
+    } catch (error) {
       console.error(JSON.stringify({ message: `a request was lost: ${error}` }));
       return Response.json({ message: "internal server error" }, { status: 500 });
-    });
-    // A client that goes away does not stop what its request has begun. What dies afterwards has said so.
-    const afterwards = () => isAlive && wasm.is_to_tell() && ended((wasm) => wasm.tell());
-    context.waitUntil(answer.then(afterwards).catch(() => {}));
-    return answer;
+    }
   },
 };
 

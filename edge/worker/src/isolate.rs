@@ -4,7 +4,7 @@ use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use js_sys::JsString;
+use js_sys::Array;
 use sealedge_core::metrics;
 use sealedge_core::platform::World;
 use sealedge_core::service::Service;
@@ -28,9 +28,8 @@ thread_local! {
 pub struct Isolate {
     /// The service.
     pub service: Rc<Service<Workers>>,
-    /// The headers that it wants to see, for Rust and for JavaScript: to make a text for it takes longer than to
-    /// look for a header.
-    pub headers: Vec<(String, JsString)>,
+    /// The names of the headers that it wants to see, as JavaScript has them.
+    pub headers: Array,
     swept: Cell<Time>,
     /// What it has counted.
     pub figures: Rc<Figures>,
@@ -78,7 +77,7 @@ pub async fn of(env: &JsValue, bundled: &JsValue) -> Result<Rc<Isolate>, Vec<Str
     }
     let names = service.credential_headers().into_iter();
     let isolate = Isolate {
-        headers: names.map(|name| (name.clone(), name.into())).collect(),
+        headers: names.map(JsValue::from).collect(),
         service,
         swept: Cell::new(now()),
         figures,

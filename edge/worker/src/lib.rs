@@ -2,7 +2,12 @@
 //!
 //! It decides nothing. `entry.mjs` is where the runtime comes in, and keeps an instance of this alive.
 
+use std::future::Future;
+use std::task::{Context, Poll, Waker};
+
+use request::Asked;
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::future_to_promise;
 
 #[cfg(target_family = "wasm")]
 #[path = "../../component/src/allocator.rs"]
@@ -10,7 +15,6 @@ mod allocator;
 mod binding;
 mod configuration;
 mod figures;
-mod handshake;
 mod isolate;
 mod objects;
 mod outside;
@@ -20,22 +24,45 @@ mod store;
 mod stream;
 mod verification;
 
-/// Answers a request. Whatever happens, there is an answer. The configuration is that which the Worker was built
-/// with, if there is one.
+/// Answers a request: gives the answer, or a promise of it. Whatever happens, there is one.
+///
+/// Method, URL and the client's address are the request's; so is the body, if it is small and has been read
+/// already. The configuration is that which the Worker was built with, if there is one.
 #[wasm_bindgen]
-pub async fn serve(
+pub fn serve(
     request: web_sys::Request,
+    method: String,
+    url: String,
+    ip: String,
+    body: Option<Vec<u8>>,
     env: JsValue,
     configuration: JsValue,
-) -> Result<web_sys::Response, JsValue> {
-    match isolate::of(&env, &configuration).await {
-        Ok(isolate) => request::answer(&isolate, request).await,
-        Err(faults) => {
-            for fault in faults {
-                outside::log_error(&fault);
+) -> Result<JsValue, JsValue> {
+    let asked = Asked {
+        request,
+        method,
+        url,
+        ip,
+        body,
+    };
+    let mut answer = Box::pin(async move {
+        match isolate::of(&env, &configuration).await {
+            Ok(isolate) => request::answer(&isolate, asked).await,
+            Err(faults) => {
+                for fault in faults {
+                    outside::log_error(&fault);
+                }
+                request::not_configured()
             }
-            request::not_configured()
         }
+    });
+    // Most answers are there at once, and need no promise.
+    match answer
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
+    {
+        Poll::Ready(answer) => Ok(answer.into()),
+        Poll::Pending => Ok(future_to_promise(async { Ok(answer.await.into()) }).into()),
     }
 }
 

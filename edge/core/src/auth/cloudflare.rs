@@ -22,6 +22,25 @@ pub struct Told {
 }
 
 impl Told {
+    /// The fields, a line each, in their order here. With more or fewer lines nothing is told.
+    pub fn from_lines(text: &str) -> Self {
+        let mut lines = text.split('\n').map(ToOwned::to_owned);
+        let mut next = || lines.next();
+        let fields = (next(), next(), next(), next(), next(), next());
+        let (Some(presented), Some(verified), Some(revoked), Some(certificate), Some(chain), None) =
+            fields
+        else {
+            return Self::default();
+        };
+        Self {
+            presented,
+            verified,
+            revoked,
+            certificate,
+            chain,
+        }
+    }
+
     /// Whether the client has shown a certificate.
     pub fn is_presented(&self) -> bool {
         self.presented == "1"

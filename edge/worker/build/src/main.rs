@@ -29,8 +29,10 @@ struct Made {
     /// What it is called, and its folder in `target`.
     name: &'static str,
     folder: &'static str,
-    /// What it begins with, in the project, and what makes calls into wasm of its own.
-    entry: &'static str,
+    /// Its JavaScript in the project, and what that is called in `folder`.
+    scripts: &'static [(&'static str, &'static str)],
+    /// Whether it has a configuration.
+    is_configured: bool,
 }
 
 const SERVICE: Made = Made {
@@ -38,7 +40,11 @@ const SERVICE: Made = Made {
     module: "sealedge_worker.wasm",
     name: "sealedge",
     folder: "worker",
-    entry: "edge/worker/entry.mjs",
+    scripts: &[
+        ("edge/worker/entry.mjs", "entry.mjs"),
+        ("edge/worker/http.mjs", "http.mjs"),
+    ],
+    is_configured: true,
 };
 
 const CONSTANT: Made = Made {
@@ -46,7 +52,8 @@ const CONSTANT: Made = Made {
     module: "examples/constant.wasm",
     name: "constant",
     folder: "constant",
-    entry: "benches/worker/constant.mjs",
+    scripts: &[("benches/worker/constant.mjs", "entry.mjs")],
+    is_configured: false,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -59,7 +66,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         .join("../../..")
         .canonicalize()?;
     let out = root.join("target").join(made.folder);
-    let entry = root.join(made.entry);
     let module = compile(&root, &made)?;
     fs::create_dir_all(&out)?;
     Bindgen::new()
@@ -72,8 +78,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         .remove_producers_section(true)
         .reset_state_function(true)
         .generate(&out)?;
-    fs::copy(&entry, out.join("entry.mjs"))?;
-    fs::write(out.join("configuration.mjs"), configuration(&root)?)?;
+    for (from, to) in made.scripts {
+        fs::copy(root.join(from), out.join(to))?;
+    }
+    if made.is_configured {
+        fs::write(out.join("configuration.mjs"), configuration(&root)?)?;
+    }
     Ok(())
 }
 
