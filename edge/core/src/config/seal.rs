@@ -143,7 +143,7 @@ pub(super) fn seal(at: &At<'_>, supported: &Supported<'_>, destinations: usize) 
         at.missing("recipients", NOBODY);
     }
     let recipients = recipients.map(|at| {
-        let found = self::recipients(at, NOBODY);
+        let found = self::recipients(at, NOBODY, supported);
         if found.len() > MAX_RECIPIENTS {
             at.error(format!("a record has at most {MAX_RECIPIENTS} recipients"));
         }
@@ -156,7 +156,7 @@ pub(super) fn seal(at: &At<'_>, supported: &Supported<'_>, destinations: usize) 
             at.error(format!("at most {MAX_SIGNERS} signers can be listed"));
             return Vec::new();
         }
-        self::recipients(at, NO_SIGNER)
+        self::recipients(at, NO_SIGNER, supported)
     });
     let accept_unsealed = fields.read("accept_unsealed", At::switch) == Some(true);
     if accept_unsealed && let Some(at) = fields.get("accept_unsealed") {
@@ -173,13 +173,19 @@ pub(super) fn seal(at: &At<'_>, supported: &Supported<'_>, destinations: usize) 
     })
 }
 
-fn recipients(at: &At<'_>, if_empty: &str) -> Vec<Recipient> {
+fn recipients(at: &At<'_>, if_empty: &str, supported: &Supported<'_>) -> Vec<Recipient> {
     let mut found: Vec<Recipient> = Vec::new();
     if at.length() == Some(0) {
         at.error(if_empty);
     }
     for item in at.items() {
-        match parsed::<Recipient>(&item) {
+        // Without memory to keep them the keys of all are not looked at for each request.
+        let read = if supported.memory {
+            Recipient::from_str
+        } else {
+            Recipient::read
+        };
+        match parsed(&item, read) {
             Ok(Some(recipient)) if found.contains(&recipient) => {
                 item.warn("this recipient is listed twice; remove one");
             }
@@ -205,7 +211,10 @@ fn unseal(
     };
     let sources = at.fields(&names(SOURCES));
     // Each of these notes what is wrong with it. Within the outer option is what can be used.
-    let identity = match sources.get("identity").map(parsed::<NodeIdentity>) {
+    let identity = match sources
+        .get("identity")
+        .map(|at| parsed(at, NodeIdentity::from_str))
+    {
         None | Some(Ok(None)) => None,
         Some(Ok(Some(identity))) => Some(Some(Unseal::Identity(Rc::new(identity)))),
         Some(Err(Noted)) => Some(None),
@@ -304,11 +313,14 @@ fn ciphertext(at: &At<'_>) -> Result<Option<String>, Noted> {
     Err(Noted)
 }
 
-fn parsed<T: FromStr<Err = InvalidText>>(at: &At<'_>) -> Result<Option<T>, Noted> {
+fn parsed<T>(
+    at: &At<'_>,
+    read: impl FnOnce(&str) -> Result<T, InvalidText>,
+) -> Result<Option<T>, Noted> {
     let Some(text) = at.text()? else {
         return Ok(None);
     };
-    text.trim().parse().map(Some).map_err(|why: InvalidText| {
+    read(text.trim()).map(Some).map_err(|why| {
         at.error(why.to_string());
         Noted
     })

@@ -16,6 +16,8 @@ pub enum CannotSeal {
     TooManyRecipients(usize),
     /// The value is longer than a record may hold: so many bytes.
     TooLong(usize),
+    /// What this recipient has for its keys are none.
+    NoKeys(Fingerprint),
     /// A primitive refused its input; with inputs of these sizes it has no reason to.
     Primitive,
 }
@@ -31,6 +33,10 @@ impl fmt::Display for CannotSeal {
             Self::TooLong(length) => write!(
                 f,
                 "a record holds at most {MAX_PLAINTEXT} bytes, and the value has {length}"
+            ),
+            Self::NoKeys(recipient) => write!(
+                f,
+                "the recipient {recipient} was not written by sealedge, its keys can't be read: remove it"
             ),
             Self::Primitive => f.write_str("a cryptographic primitive failed: report this"),
         }

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use bech32::primitives::decode::CheckedHrpstring;
 use bech32::{Bech32m, Hrp};
@@ -56,7 +57,10 @@ impl NodeIdentity {
         let opening = hpke::derive_key(derive(seed, b"sealedge:v1:opening")?.expose())?;
         let signing = hpke::derive_key(derive(seed, b"sealedge:v1:signing")?.expose())?;
         let signing = SigningKey::from(signing);
-        let recipient = Recipient::new(opening.public_key(), *signing.verifying_key());
+        let recipient = Recipient::of_keys(PublicKeys {
+            opening: opening.public_key(),
+            signing: *signing.verifying_key(),
+        });
         Some(Self(Box::new(Keys {
             text: write_seed(seed)?,
             opening,
@@ -131,25 +135,99 @@ impl FromStr for NodeIdentity {
 }
 
 /// A node's public keys: whom a record is sealed for, and whose signature is trusted.
-#[derive(Clone, PartialEq, Eq)]
+///
+/// They are read when they are first needed: to see that two numbers are a point of a curve takes a platform that
+/// starts for a request as long as all else that the request needs.
+#[derive(Clone)]
 pub struct Recipient {
+    payload: [u8; RECIPIENT_LENGTH],
+    fingerprint: Fingerprint,
+    keys: OnceLock<Option<PublicKeys>>,
+}
+
+#[derive(Clone)]
+struct PublicKeys {
     opening: PublicKey,
     signing: VerifyingKey,
-    fingerprint: Fingerprint,
+}
+
+impl PublicKeys {
+    /// Points have other encodings of the same length: only ours is taken.
+    fn of_payload(payload: &[u8; RECIPIENT_LENGTH]) -> Option<Self> {
+        let (opening, signing) = payload.get(1..)?.split_at_checked(POINT_LENGTH)?;
+        let keys = Self {
+            opening: PublicKey::from_sec1_bytes(opening).ok()?,
+            signing: VerifyingKey::from_sec1_bytes(signing).ok()?,
+        };
+        (keys.to_payload() == *payload).then_some(keys)
+    }
+
+    fn to_payload(&self) -> [u8; RECIPIENT_LENGTH] {
+        let (opening, signing) = (
+            self.opening.to_sec1_point(true),
+            self.signing.to_sec1_point(true),
+        );
+        let bytes = [KIND_P256]
+            .iter()
+            .chain(opening.as_bytes())
+            .chain(signing.as_bytes());
+        let mut payload = [0; RECIPIENT_LENGTH];
+        for (to, from) in payload.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        payload
+    }
 }
 
 impl Recipient {
-    fn new(opening: PublicKey, signing: VerifyingKey) -> Self {
-        let hash = Sha256::digest(payload(&opening, &signing));
+    fn of_payload(payload: [u8; RECIPIENT_LENGTH]) -> Self {
         let mut fingerprint = Fingerprint([0; 16]);
-        for (to, from) in fingerprint.0.iter_mut().zip(hash) {
+        for (to, from) in fingerprint.0.iter_mut().zip(Sha256::digest(payload)) {
             *to = from;
         }
         Self {
-            opening,
-            signing,
+            payload,
             fingerprint,
+            keys: OnceLock::new(),
         }
+    }
+
+    fn of_keys(keys: PublicKeys) -> Self {
+        Self {
+            keys: OnceLock::from(Some(keys.clone())),
+            ..Self::of_payload(keys.to_payload())
+        }
+    }
+
+    /// What a text says, though its keys may be none: then nothing can be sealed for it, and nothing it has signed
+    /// opens. [`Recipient::from_str`] looks at them.
+    ///
+    /// # Errors
+    /// It is not written as a recipient is.
+    pub fn read(text: &str) -> Result<Self, InvalidText> {
+        if begins(text, IDENTITY) {
+            return Err(InvalidText::Secret);
+        }
+        if !begins(text, RECIPIENT) {
+            return Err(InvalidText::NotARecipient);
+        }
+        let payload = decode(text)?;
+        if payload.first() != Some(&KIND_P256) {
+            return Err(InvalidText::Kind);
+        }
+        let payload = payload.as_slice().try_into();
+        payload
+            .map(Self::of_payload)
+            .ok()
+            .filter(|recipient| recipient.to_string().eq_ignore_ascii_case(text))
+            .ok_or(InvalidText::Contents)
+    }
+
+    fn keys(&self) -> Option<&PublicKeys> {
+        let keys = self
+            .keys
+            .get_or_init(|| PublicKeys::of_payload(&self.payload));
+        keys.as_ref()
     }
 
     /// What records call it.
@@ -157,28 +235,30 @@ impl Recipient {
         self.fingerprint
     }
 
-    pub(super) const fn opening(&self) -> &PublicKey {
-        &self.opening
+    /// The key to seal for, if there is one.
+    pub(super) fn opening(&self) -> Option<&PublicKey> {
+        self.keys().map(|keys| &keys.opening)
     }
 
-    pub(super) const fn signing(&self) -> &VerifyingKey {
-        &self.signing
+    /// The key by which it signs, if there is one.
+    pub(super) fn signing(&self) -> Option<&VerifyingKey> {
+        self.keys().map(|keys| &keys.signing)
     }
 }
 
-fn payload(opening: &PublicKey, signing: &VerifyingKey) -> Vec<u8> {
-    let mut payload = Vec::with_capacity(RECIPIENT_LENGTH);
-    payload.push(KIND_P256);
-    payload.extend_from_slice(opening.to_sec1_point(true).as_bytes());
-    payload.extend_from_slice(signing.to_sec1_point(true).as_bytes());
-    payload
+impl PartialEq for Recipient {
+    fn eq(&self, other: &Self) -> bool {
+        self.payload == other.payload
+    }
 }
+
+impl Eq for Recipient {}
 
 /// `sealedge1…`
 impl fmt::Display for Recipient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let payload = payload(&self.opening, &self.signing);
-        bech32::encode_lower_to_fmt::<Bech32m, _>(f, RECIPIENT, &payload).map_err(|_| fmt::Error)
+        bech32::encode_lower_to_fmt::<Bech32m, _>(f, RECIPIENT, &self.payload)
+            .map_err(|_| fmt::Error)
     }
 }
 
@@ -192,29 +272,12 @@ impl FromStr for Recipient {
     type Err = InvalidText;
 
     fn from_str(text: &str) -> Result<Self, InvalidText> {
-        if begins(text, IDENTITY) {
-            return Err(InvalidText::Secret);
+        let recipient = Self::read(text)?;
+        match recipient.keys() {
+            Some(_) => Ok(recipient),
+            None => Err(InvalidText::Contents),
         }
-        if !begins(text, RECIPIENT) {
-            return Err(InvalidText::NotARecipient);
-        }
-        let payload = decode(text)?;
-        let [KIND_P256, points @ ..] = payload.as_slice() else {
-            return Err(InvalidText::Kind);
-        };
-        read_points(points)
-            // Points have other encodings of the same length: only ours is taken.
-            .filter(|recipient| recipient.to_string().eq_ignore_ascii_case(text))
-            .ok_or(InvalidText::Contents)
     }
-}
-
-fn read_points(points: &[u8]) -> Option<Recipient> {
-    let (opening, signing) = points.split_at_checked(POINT_LENGTH)?;
-    Some(Recipient::new(
-        PublicKey::from_sec1_bytes(opening).ok()?,
-        VerifyingKey::from_sec1_bytes(signing).ok()?,
-    ))
 }
 
 /// Whether this is what the text says it is, in either case.
@@ -361,7 +424,7 @@ mod tests {
     fn only_what_we_write_is_under_the_checksum() {
         let identity = identity(1);
         let recipient = identity.recipient();
-        let good = payload(&recipient.opening, &recipient.signing);
+        let good = recipient.payload.to_vec();
         let mut kind = good.clone();
         kind[0] = 2;
         assert_eq!(
@@ -381,6 +444,11 @@ mod tests {
         ] {
             let refused = no_recipient(&written(RECIPIENT, bad));
             assert_eq!(refused, Some(InvalidText::Contents));
+        }
+        // One that is read without a look at its keys has none.
+        for bad in [&off_curve, &compact] {
+            let recipient = Recipient::read(&written(RECIPIENT, bad)).unwrap();
+            assert!(recipient.opening().is_none() && recipient.signing().is_none());
         }
         for (payload, why) in [
             (vec![], InvalidText::Kind),

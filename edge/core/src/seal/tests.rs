@@ -107,7 +107,13 @@ fn info(signer: &NodeIdentity) -> Vec<u8> {
 /// The key of [`crafted`] records, wrapped.
 fn wrapped(node: &NodeIdentity, info: &[u8]) -> Vec<u8> {
     let key = Secret::copy_of(&[7; 32]).unwrap();
-    hpke::wrap(&key, node.recipient().opening(), info, &mut counter()).unwrap()
+    hpke::wrap(
+        &key,
+        node.recipient().opening().unwrap(),
+        info,
+        &mut counter(),
+    )
+    .unwrap()
 }
 
 #[test]
