@@ -69,8 +69,8 @@ async function answered(request, env, context) {
   // A client that goes away does not stop what its request has begun.
   if (given instanceof Promise) context.waitUntil(given.catch(() => {}));
   const answer = await given;
-  // What is counted is told now and then. What dies meanwhile has said so.
-  if (isAlive && wasm.is_to_tell()) context.waitUntil(call((wasm) => wasm.tell()).catch(() => {}));
+  // What no client waits for. If it dies meanwhile, that has been said.
+  if (isAlive && wasm.is_to_attend()) context.waitUntil(call((wasm) => wasm.attend()).catch(() => {}));
   return answer;
 }
 

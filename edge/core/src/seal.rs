@@ -14,5 +14,5 @@ pub(crate) mod signature;
 mod tests;
 
 pub use error::{CannotOpen, CannotSeal};
-pub use identity::{Fingerprint, InvalidText, NodeIdentity, Recipient};
+pub use identity::{Fingerprint, InvalidText, NodeIdentity, Recipient, WrittenIdentity};
 pub use record::{Header, MAX_PLAINTEXT, MAX_RECIPIENTS, Opened, is_sealed, open, seal};

@@ -31,6 +31,7 @@ pub struct Isolate {
     /// The names of the headers that it wants to see, as JavaScript has them.
     pub headers: Array,
     swept: Cell<Time>,
+    is_prepared: Cell<bool>,
     /// What it has counted.
     pub figures: Rc<Figures>,
     outside: Outside,
@@ -46,8 +47,25 @@ impl Isolate {
         }
     }
 
-    /// Tells what was counted, after a while in which more is.
-    pub async fn tell(&self) {
+    /// Whether, now that a request is answered, there is something to [`Isolate::attend`] to.
+    pub fn is_to_attend(&self) -> bool {
+        !self.is_prepared.get() || self.figures.is_to_wait()
+    }
+
+    /// What no client waits for: has the node's identity ready, which the first request may not have needed; and
+    /// then tells what was counted, after a while in which more is.
+    pub async fn attend(&self) {
+        if !self.is_prepared.replace(true) {
+            // The answer is sent while this waits.
+            self.outside.sleep(Duration::ZERO).await;
+            match self.service.prepare().await {
+                Ok(warning) => warning.iter().for_each(|it| warn(it)),
+                Err(why) => log_error(&why),
+            }
+            if !self.figures.is_to_wait() {
+                return;
+            }
+        }
         self.outside.sleep(GATHERING).await;
         let mut figures = self.service.take_counters();
         metrics::add(&mut figures, &self.outside.counters().take());
@@ -71,20 +89,28 @@ pub async fn of(env: &JsValue, bundled: &JsValue) -> Result<Rc<Isolate>, Vec<Str
     let platform = Workers::new(env, &config).map_err(|why| vec![why])?;
     let (figures, outside) = (platform.figures(), platform.outside());
     let service = Rc::new(Service::new(config, platform));
-    let warning = service.prepare().await.map_err(|why| vec![why])?;
-    for warning in warnings.into_iter().chain(warning) {
-        log_error(&format!("warning: {warning}"));
+    for warning in warnings {
+        warn(&warning);
+    }
+    let is_prepared = service.is_to_be_prepared_first();
+    if is_prepared && let Some(warning) = service.prepare().await.map_err(|why| vec![why])? {
+        warn(&warning);
     }
     let names = service.credential_headers().into_iter();
     let isolate = Isolate {
         headers: names.map(JsValue::from).collect(),
         service,
         swept: Cell::new(now()),
+        is_prepared: Cell::new(is_prepared),
         figures,
         outside,
     };
     // Others may have been faster: then it is theirs.
     Ok(ISOLATE.with(|kept| kept.get_or_init(|| Rc::new(isolate)).clone()))
+}
+
+fn warn(warning: &str) {
+    log_error(&format!("warning: {warning}"));
 }
 
 /// The isolate's service, if it is made.

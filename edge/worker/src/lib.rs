@@ -66,17 +66,17 @@ pub fn serve(
     }
 }
 
-/// Whether, now that a request is answered, it is its part to [`tell`].
+/// Whether, now that a request is answered, there is something to [`attend`] to.
 #[wasm_bindgen]
-pub fn is_to_tell() -> bool {
-    isolate::there().is_some_and(|isolate| isolate.figures.is_to_wait())
+pub fn is_to_attend() -> bool {
+    isolate::there().is_some_and(|isolate| isolate.is_to_attend())
 }
 
-/// Waits until more is counted, and tells it, while no client waits.
+/// What no client waits for.
 #[wasm_bindgen]
-pub async fn tell() {
+pub async fn attend() {
     if let Some(isolate) = isolate::there() {
-        isolate.tell().await;
+        isolate.attend().await;
     }
 }
 

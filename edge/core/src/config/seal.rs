@@ -1,6 +1,5 @@
 //! The section `seal`.
 
-use std::rc::Rc;
 use std::str::FromStr;
 
 use super::known::Shape::{Group, Value};
@@ -9,7 +8,7 @@ use super::vault::{self, APPROLE, KUBERNETES, TLS, TRANSIT};
 use super::walk::{At, Fields, Noted};
 use super::{File, Supported};
 use crate::outgoing::Destination;
-use crate::seal::{InvalidText, MAX_RECIPIENTS, NodeIdentity, Recipient};
+use crate::seal::{InvalidText, MAX_RECIPIENTS, Recipient, WrittenIdentity};
 use crate::store::vault::{Access, Transit, is_ciphertext};
 
 /// The most signers: each record is compared with them.
@@ -38,7 +37,7 @@ pub struct Seal {
 #[derive(Clone)]
 pub enum Unseal {
     /// The configuration or the environment.
-    Identity(Rc<NodeIdentity>),
+    Identity(WrittenIdentity),
     /// A file that nobody else can read.
     File(String),
     /// A Vault or OpenBao, which unwraps it.
@@ -109,7 +108,7 @@ impl Unseal {
 impl PartialEq for Unseal {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Identity(one), Self::Identity(other)) => one.recipient() == other.recipient(),
+            (Self::Identity(one), Self::Identity(other)) => one == other,
             (Self::File(one), Self::File(other)) => one == other,
             (Self::Vault(one), Self::Vault(other)) => one == other,
             _ => false,
@@ -213,10 +212,10 @@ fn unseal(
     // Each of these notes what is wrong with it. Within the outer option is what can be used.
     let identity = match sources
         .get("identity")
-        .map(|at| parsed(at, NodeIdentity::from_str))
+        .map(|at| parsed(at, WrittenIdentity::from_str))
     {
         None | Some(Ok(None)) => None,
-        Some(Ok(Some(identity))) => Some(Some(Unseal::Identity(Rc::new(identity)))),
+        Some(Ok(Some(identity))) => Some(Some(Unseal::Identity(identity))),
         Some(Err(Noted)) => Some(None),
     };
     let file = path(&sources, "file").map(|path| path.map(Unseal::File));

@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use super::hpke;
 use crate::crypto::Random;
 use crate::key::Secret;
+use crate::secret_text::SecretText;
 
 const IDENTITY: Hrp = Hrp::parse_unchecked("sealedge-identity-");
 const RECIPIENT: Hrp = Hrp::parse_unchecked("sealedge");
@@ -117,21 +118,47 @@ impl FromStr for NodeIdentity {
     type Err = InvalidText;
 
     fn from_str(text: &str) -> Result<Self, InvalidText> {
-        if begins(text, RECIPIENT) {
-            return Err(InvalidText::Public);
-        }
-        if !begins(text, IDENTITY) {
-            return Err(InvalidText::NotAnIdentity);
-        }
-        let payload = decode(text)?;
-        let [KIND_P256, seed @ ..] = payload.as_slice() else {
-            return Err(InvalidText::Kind);
-        };
-        let seed = Secret::copy_of(seed).ok_or(InvalidText::Contents)?;
-        Self::from_seed(&seed)
-            .filter(|identity| identity.text().eq_ignore_ascii_case(text))
-            .ok_or(InvalidText::Contents)
+        text.parse::<WrittenIdentity>()?.identity()
     }
+}
+
+/// An identity as it is written, from which no keys follow yet: that takes longer than to read it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WrittenIdentity(SecretText);
+
+impl WrittenIdentity {
+    /// The identity.
+    ///
+    /// # Errors
+    /// No keys follow from it.
+    pub fn identity(&self) -> Result<NodeIdentity, InvalidText> {
+        let seed = seed(self.0.expose())?;
+        NodeIdentity::from_seed(&seed).ok_or(InvalidText::Contents)
+    }
+}
+
+impl FromStr for WrittenIdentity {
+    type Err = InvalidText;
+
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
+        let written = write_seed(&seed(text)?).filter(|it| it.eq_ignore_ascii_case(text));
+        let written = written.ok_or(InvalidText::Contents)?;
+        Ok(Self(SecretText::new(written)))
+    }
+}
+
+fn seed(text: &str) -> Result<Secret, InvalidText> {
+    if begins(text, RECIPIENT) {
+        return Err(InvalidText::Public);
+    }
+    if !begins(text, IDENTITY) {
+        return Err(InvalidText::NotAnIdentity);
+    }
+    let payload = decode(text)?;
+    let [KIND_P256, seed @ ..] = payload.as_slice() else {
+        return Err(InvalidText::Kind);
+    };
+    Secret::copy_of(seed).ok_or(InvalidText::Contents)
 }
 
 /// A node's public keys: whom a record is sealed for, and whose signature is trusted.

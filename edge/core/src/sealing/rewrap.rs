@@ -216,7 +216,7 @@ mod tests {
         let settings = Seal {
             recipients: recipients_of(recipients),
             signers: recipients_of(signers),
-            unseal: Unseal::Identity(node.clone()),
+            unseal: Unseal::Identity(node.text().parse().unwrap()),
             accept_unsealed: true,
         };
         at_once(Rewrapper::new(

@@ -175,7 +175,10 @@ impl Failure {
 impl Unseal {
     async fn identity(&self, world: &impl World) -> Result<Rc<NodeIdentity>, SealingError> {
         match self {
-            Self::Identity(identity) => Ok(identity.clone()),
+            Self::Identity(written) => written
+                .identity()
+                .map(Rc::new)
+                .map_err(|why| SealingError::NoIdentity(format!("can't be used: {why}"))),
             Self::File(path) => {
                 let content = read(world, path).await?;
                 parsed(&content).map_err(|why| unreadable(path, why))

@@ -32,6 +32,11 @@ impl<P: Platform> Service<P> {
         }
     }
 
+    /// Whether requests have to wait for [`Service::prepare`]: they may be for keys that it creates.
+    pub fn is_to_be_prepared_first(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
     /// This node's fingerprint, by which records and errors name it, once its identity is there.
     pub fn node(&self) -> Option<String> {
         self.sealing.node().map(|node| node.to_string())
