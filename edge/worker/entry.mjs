@@ -79,6 +79,7 @@ export default {
     try {
       return await answered(request, env, context);
     } catch (error) {
+      noticed(error);
       console.error(JSON.stringify({ message: `a request was lost: ${error}` }));
       return Response.json({ message: "internal server error" }, { status: 500 });
     }

@@ -10,7 +10,7 @@ import { start } from "./server.mjs";
 // The real wasm, whose memory is made to end in the middle of a call, or after it.
 test("a trap costs a 500, and the service starts anew", { timeout: 20_000 }, async () => {
   const glue = await readFile(join(root, "target/worker/sealedge.js"), "utf8");
-  const entry = "export function serve(request, env, configuration) {";
+  const entry = "export function serve(request, method, url, ip, body, env, configuration) {";
   assert.ok(glue.includes(entry));
   const trap = "() => wasm.__wbindgen_malloc(0xfffffff0, 8)";
   const replace = {
@@ -58,6 +58,7 @@ let panicked, calls = 0;
 export function initSync() {}
 export function __wbg_reset_state() {}
 export function on_panic(call) { panicked = call; }
+export const is_to_attend = () => false;
 export async function serve(request) {
   calls += 1;
   switch (new URL(request.url).pathname) {
@@ -69,6 +70,7 @@ export async function serve(request) {
   }
 }
 export class Keys {}
+export class Figures {}
 export class Nonces {}
 `;
 
