@@ -12,6 +12,7 @@ let generation = 0;
 let isAlive = false;
 // How to end the calls that wait for the instance.
 const waiting = new Set();
+const STOPPED = "the service has stopped";
 
 function instance() {
   if (!isAlive) {
@@ -27,7 +28,7 @@ function instance() {
 function died(why) {
   isAlive = false;
   console.error(JSON.stringify({ message: `the service has stopped and starts anew: ${why}` }));
-  for (const end of waiting) end(new Error("the service has stopped"));
+  for (const end of waiting) end(new Error(STOPPED));
   waiting.clear();
 }
 
@@ -47,6 +48,8 @@ function call(into) {
     noticed(error);
     throw error;
   }
+  // It may have died and yet returned.
+  if (!isAlive) throw new Error(STOPPED);
   return given instanceof Promise ? ended(given) : given;
 }
 
