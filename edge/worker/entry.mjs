@@ -112,6 +112,24 @@ export class Keys extends Kept {
   }
 }
 
+export class Copies extends Kept {
+  constructor(context, env) {
+    super(context, env, "Copies");
+  }
+  read(name) {
+    return this.call("read", name);
+  }
+  keep(name, copy, ticket, until) {
+    return this.call("keep", name, copy, ticket, until);
+  }
+  bury(name, until) {
+    return this.call("bury", name, until);
+  }
+  digUp(name, burial) {
+    return this.call("dig_up", name, burial);
+  }
+}
+
 export class Nonces extends Kept {
   constructor(context, env) {
     super(context, env, "Nonces");

@@ -6,9 +6,13 @@ use std::rc::Rc;
 use zeroize::Zeroizing;
 
 use crate::config::Seal;
+use crate::crypto::NotSealed;
 use crate::name::Name;
 use crate::platform::Platform;
-use crate::seal::{self, CannotOpen, CannotSeal, Fingerprint, Header, Recipient};
+use crate::seal::{
+    self, CannotOpen, CannotSeal, Fingerprint, Header, NodeIdentity, Recipient, cache,
+};
+use crate::time::Time;
 use unsealed::Unsealed;
 
 mod rewrap;
@@ -98,9 +102,9 @@ impl Sealing {
     /// # Errors
     /// It is not to be had, or not yet.
     pub async fn prepare<P: Platform>(&self, platform: &P) -> Result<(), SealingError> {
-        match &self.0 {
-            Some(configured) => configured.unsealed.identity(platform).await.map(drop),
-            None => Ok(()),
+        match self.identity(platform).await {
+            Ok(_) | Err(SealingError::NotConfigured) => Ok(()),
+            Err(why) => Err(why),
         }
     }
 
@@ -187,6 +191,52 @@ impl Sealing {
         seal::open(crypto, &value, name, &identity, &configured.signers)
             .map(|opened| opened.plaintext)
             .map_err(SealingError::Open)
+    }
+
+    /// A copy of a key's stored form, for this node alone to open, which says when the key was `read`.
+    ///
+    /// # Errors
+    /// Nothing is configured to be sealed, the node's identity is not there, or it can't be sealed.
+    pub async fn copy<P: Platform>(
+        &self,
+        platform: &P,
+        name: &Name,
+        value: &[u8],
+        read: Time,
+    ) -> Result<Vec<u8>, SealingError> {
+        let identity = self.identity(platform).await?;
+        let header = Header {
+            name: name.clone(),
+            sealed_at: read,
+        };
+        let random = &mut |buffer: &mut [u8]| platform.random(buffer);
+        let secret = identity.cache_secret();
+        cache::seal(platform.crypto(), random, value, &header, secret)
+            .map_err(|NotSealed| SealingError::Seal(CannotSeal::Primitive))
+    }
+
+    /// When the key in a copy was read, and its stored form.
+    ///
+    /// # Errors
+    /// As [`Sealing::copy`], or it does not open under this name.
+    pub async fn open_copy<P: Platform>(
+        &self,
+        platform: &P,
+        name: &Name,
+        copy: &[u8],
+    ) -> Result<(Time, Zeroizing<Vec<u8>>), SealingError> {
+        let identity = self.identity(platform).await?;
+        let opened = cache::open(platform.crypto(), copy, name, identity.cache_secret());
+        opened
+            .map(|(header, value)| (header.sealed_at, value))
+            .map_err(SealingError::Open)
+    }
+
+    async fn identity<P: Platform>(&self, platform: &P) -> Result<Rc<NodeIdentity>, SealingError> {
+        match &self.0 {
+            Some(configured) => configured.unsealed.identity(platform).await,
+            None => Err(SealingError::NotConfigured),
+        }
     }
 }
 

@@ -25,9 +25,11 @@ use crate::route::{Access, Operation, ROUTES, Route, Router};
 use crate::sealing::Sealing;
 use crate::store::Store;
 use crate::time::Time;
+use copies::Said;
 use seen::Seen;
 use signers::Signers;
 
+mod copies;
 mod credentials;
 mod keys;
 mod seen;
@@ -96,6 +98,9 @@ pub struct Service<P> {
     verifies_clients: bool,
     cache: Rc<Cache>,
     expiry: CacheExpiry,
+    /// Whether copies are kept of keys, where the platform can.
+    keeps_copies: bool,
+    said: Said,
 }
 
 impl<P: Platform> Service<P> {
@@ -148,6 +153,8 @@ impl<P: Platform> Service<P> {
             is_away: Cell::new(false),
             is_tried: Cell::new(false),
             owes_keys: Cell::new(false),
+            keeps_copies: config.seal.is_some() && !config.cache.offline.is_zero(),
+            said: Said::default(),
             sealing: sealing.successor(config.seal),
             log: config.log,
             verifies_clients: config.tls.verify_clients,
@@ -297,15 +304,15 @@ impl<P: Platform> Service<P> {
         }
     }
 
-    /// The work's outcome; `None` if the limit comes first, counted from when the request came.
+    /// The work's outcome; `None` if the limit comes first, counted from when it `arrived`.
     ///
     /// The work is pinned already: taken by value, it would be in this future twice.
     async fn in_time<T>(
         &self,
         limit: Option<Duration>,
         arrived: Time,
-        mut work: Pin<&mut impl Future<Output = Result<T, Error>>>,
-    ) -> Option<Result<T, Error>> {
+        mut work: Pin<&mut impl Future<Output = T>>,
+    ) -> Option<T> {
         let Some(limit) = limit else {
             return Some(work.await);
         };

@@ -9,6 +9,7 @@ use wasm_bindgen::prelude::*;
 mod allocator;
 mod binding;
 mod configuration;
+mod copies;
 mod isolate;
 mod objects;
 mod outside;

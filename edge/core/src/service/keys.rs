@@ -6,6 +6,7 @@ use std::rc::Rc;
 use zeroize::Zeroizing;
 
 use super::Service;
+use super::copies::Known;
 use crate::error::{Action, Error, Kind};
 use crate::identity::Identity;
 use crate::key::Key;
@@ -48,6 +49,30 @@ impl<P: Platform> Service<P> {
             })
     }
 
+    /// Deletes a key, and what is left of it anywhere else.
+    pub(crate) async fn delete_key(&self, name: &Name) -> Result<(), Error> {
+        let deleted = self.delete_stored(name).await;
+        // Whatever the store said, from here on no cache may know better.
+        self.platform.invalidate(name).await;
+        deleted.map_err(|source| match source {
+            StoreError::NotFound => Error::NotFound(Kind::Key),
+            source => Error::Store {
+                action: Action::Delete,
+                source,
+            },
+        })
+    }
+
+    async fn delete_stored(&self, name: &Name) -> Result<(), StoreError> {
+        let burial = self.bury(name).await?;
+        let deleted = self.platform.store().delete(name).await;
+        // If nobody knows what became of it, the burial stays.
+        if let (Some(burial), Ok(()) | Err(StoreError::NotFound)) = (burial, &deleted) {
+            self.dig_up(name, burial).await;
+        }
+        deleted
+    }
+
     /// The key of this name: from the cache, or else from the store.
     ///
     /// `now` may be when the request arrived: each reading of the clock costs a call of the platform.
@@ -62,21 +87,28 @@ impl<P: Platform> Service<P> {
 
     async fn missing_key(&self, name: &Name, now: Time) -> Result<Rc<Key>, Error> {
         self.counters.cache_miss();
+        let begun = self.cache.generation();
+        let known = self.known(name).await;
+        if let Some(key) = known.as_ref().and_then(|known| self.fresh(name, known)) {
+            return Ok(key);
+        }
         // While the key store is away, one call at a time waits for it, which may take seconds.
         let is_away = self.is_away.get();
         let _try = match Try::begin(&self.is_tried) {
-            None if is_away && let Some(key) = self.offline(name).await => return Ok(key),
+            None if is_away && let Some(key) = self.offline(name, known.as_ref()).await => {
+                return Ok(key);
+            }
             begun => begun,
         };
         if self.owes_keys.get() {
             // It may be one of those; whether the node is unsealed is asked where it matters.
             let _ = self.unseal().await;
         }
-        let begun = self.cache.generation();
-        let read = self.platform.store().get(name).await;
+        let read = self.platform.now();
+        let found = self.platform.store().get(name).await;
         self.is_away
-            .set(matches!(read, Err(StoreError::Unreachable(_))));
-        match read {
+            .set(matches!(found, Err(StoreError::Unreachable(_))));
+        match found {
             Ok(value) => {
                 // Whoever waited for the same read may have opened it already, which takes its time.
                 if let Some(key) = self.cache.get(name, now) {
@@ -94,15 +126,25 @@ impl<P: Platform> Service<P> {
                 })?;
                 let key = Rc::new(key);
                 self.cache.fill(name, key.clone(), now, begun);
+                if let Some(known) = &known {
+                    self.keep(name, &value, read, known).await;
+                }
                 Ok(key)
             }
             Err(StoreError::NotFound) => {
                 self.cache.remove(name);
+                if let Some(known) = &known {
+                    self.drop_copy(name, known).await;
+                }
                 Err(Error::NotFound(Kind::Key))
             }
             Err(source) => {
                 let cached = match source {
-                    StoreError::Unreachable(_) => self.offline(name).await,
+                    // It may have taken a while to find out.
+                    StoreError::Unreachable(_) => {
+                        let known = self.known(name).await;
+                        self.offline(name, known.as_ref()).await
+                    }
                     _ => None,
                 };
                 cached.ok_or(Error::Store {
@@ -113,9 +155,21 @@ impl<P: Platform> Service<P> {
         }
     }
 
-    /// A key that may be served while the key store is away: from this cache, or from another instance's,
-    /// for each has only those that it was asked for.
-    async fn offline(&self, name: &Name) -> Option<Rc<Key>> {
+    /// A key that may be served while the key store is away: from a copy, where the platform keeps such and
+    /// answers, for it knows of every delete. Or else from this cache, or from another instance's, for each
+    /// has only those that it was asked for.
+    async fn offline(&self, name: &Name, known: Option<&Known>) -> Option<Rc<Key>> {
+        let key = match known {
+            Some(known) => self.copied(name, known),
+            None => self.remembered(name).await,
+        };
+        if key.is_some() {
+            self.counters.served_offline();
+        }
+        key
+    }
+
+    async fn remembered(&self, name: &Name) -> Option<Rc<Key>> {
         let mut key = self.cache.get_offline(name, self.platform.now());
         if key.is_none() && self.cache.serves_offline_at_all() {
             let begun = self.cache.generation();
@@ -124,9 +178,6 @@ impl<P: Platform> Service<P> {
             // Not if it was deleted meanwhile.
             self.cache.fill(name, found, read, begun);
             key = self.cache.get_offline(name, self.platform.now());
-        }
-        if key.is_some() {
-            self.counters.served_offline();
         }
         key
     }

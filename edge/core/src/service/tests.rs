@@ -4,6 +4,7 @@ use super::*;
 use crate::auth::nonces::{Lifetime, Nonce, Replay};
 use crate::certificate::Principal;
 use crate::config::{Keystore, Supported, parse};
+use crate::copies::Copies;
 use crate::crypto::RustCrypto;
 use crate::key::Key;
 use crate::outgoing::{Fault, Request as Outgoing, Response as Answered};
@@ -11,9 +12,13 @@ use crate::platform::{Body, BodyError, System, World};
 use crate::store::StoreError;
 use crate::store::remote::Remote;
 use crate::store::remote::fake::{Fake, Reply};
+use chest::Kept;
 use zeroize::Zeroizing;
 
+mod chest;
+mod copies;
 mod edge;
+mod interleavings;
 mod unseal;
 
 const ADMIN: Identity = Identity::from_bytes([1; 32]);
@@ -24,6 +29,8 @@ const BACK: &str = "the key store https://vault:8200 is back";
 struct Machine<S, const EDGE: bool = false> {
     fake: Fake,
     store: S,
+    /// Where it keeps copies.
+    copies: Option<Kept>,
 }
 
 impl<S: 'static, const EDGE: bool> World for Machine<S, EDGE> {
@@ -69,6 +76,10 @@ impl<S: Store + 'static, const EDGE: bool> Platform for Machine<S, EDGE> {
     }
 
     async fn invalidate(&self, _: &Name) {}
+
+    fn copies(&self) -> Option<&impl Copies> {
+        self.copies.as_ref()
+    }
 
     async fn remember(&self, _: Identity, _: Nonce, _: Lifetime) -> Result<(), Replay> {
         Ok(())
@@ -144,6 +155,7 @@ impl<S: Store + 'static> Stage<S> {
         let machine = Machine {
             fake: fake.clone(),
             store,
+            copies: None,
         };
         let service = Rc::new(Service::new(config, machine));
         Self { service, fake }

@@ -17,6 +17,7 @@ fn ask(line: &str, ip: &str, presented: Option<Presented>) -> Response {
     let machine = Machine::<_, true> {
         fake: fake.clone(),
         store: Away,
+        copies: None,
     };
     let request = Request {
         line: line.into(),
