@@ -101,6 +101,9 @@ export class Keys extends Kept {
   read(name) {
     return this.call("read", name);
   }
+  replace(name, old, value) {
+    return this.call("replace", name, old, value);
+  }
   remove(name) {
     return this.call("remove", name);
   }

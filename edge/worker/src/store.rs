@@ -6,7 +6,7 @@ use sealedge_core::metrics::{StoreFailure, StoreOperation};
 use sealedge_core::name::Name;
 use sealedge_core::platform::World;
 use sealedge_core::store::remote::Remote;
-use sealedge_core::store::{Store, StoreError};
+use sealedge_core::store::{Renew, Store, StoreError};
 use wasm_bindgen::JsValue;
 use worker_sys::DurableObjectNamespace;
 use zeroize::Zeroizing;
@@ -141,6 +141,24 @@ impl Store for Keys {
 
     fn logs_outages(&self) -> bool {
         matches!(self.place, Place::Remote(..))
+    }
+
+    /// In the objects nobody else has a hand.
+    fn renewing(&self) -> Option<&impl Renew> {
+        match &self.place {
+            Place::Objects(objects) => Some(objects),
+            Place::Remote(..) => None,
+        }
+    }
+}
+
+impl Renew for Objects {
+    async fn replace(&self, name: &Name, old: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        match self.of(name)?.replace(name.as_str(), old, value).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(StoreError::Changed),
+            Err(trouble) => Err(failure(&trouble)),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::identity::Identity;
 use crate::key::Key;
 use crate::name::Name;
 use crate::platform::Platform;
-use crate::store::{Store, StoreError};
+use crate::store::{Renew, Store, StoreError};
 use crate::time::Time;
 
 impl<P: Platform> Service<P> {
@@ -114,20 +114,23 @@ impl<P: Platform> Service<P> {
                 if let Some(key) = self.cache.get(name, now) {
                     return Ok(key);
                 }
-                let opened = self.sealing.unwrap(&self.platform, name, value).await;
-                let value = opened.map_err(|source| Error::Sealing {
+                let opened = self.sealing.unwrap(&self.platform, name, &value).await;
+                let opened = opened.map_err(|source| Error::Sealing {
                     action: Action::Read,
                     name: name.clone(),
                     source,
                 })?;
-                let key = Key::from_stored(&value).map_err(|source| Error::Corrupt {
+                let key = Key::from_stored(&opened.value).map_err(|source| Error::Corrupt {
                     name: name.clone(),
                     source,
                 })?;
                 let key = Rc::new(key);
                 self.cache.fill(name, key.clone(), now, begun);
+                if !opened.is_wanted {
+                    self.renew(name, &value, &opened.value).await;
+                }
                 if let Some(known) = &known {
-                    self.keep(name, &value, read, known).await;
+                    self.keep(name, &opened.value, read, known).await;
                 }
                 Ok(key)
             }
@@ -152,6 +155,30 @@ impl<P: Platform> Service<P> {
                     source,
                 })
             }
+        }
+    }
+
+    /// Has a key sealed as the configuration wants it, in a store where nobody else can do that: if what was
+    /// found of it, `stored`, is still there. The read from which it comes succeeds whatever becomes of this.
+    async fn renew(&self, name: &Name, stored: &[u8], value: &[u8]) {
+        let Some(store) = self.platform.store().renewing() else {
+            return;
+        };
+        let renew = async {
+            let sealed = self.sealing.renewed(&self.platform, name, value).await;
+            let Some(sealed) = sealed.map_err(|why| why.to_string())? else {
+                return Ok(());
+            };
+            match store.replace(name, stored, sealed.as_bytes()).await {
+                // Somebody else has done it, or has deleted it.
+                Ok(()) | Err(StoreError::Changed) => Ok(()),
+                Err(why) => Err(why.to_string()),
+            }
+        };
+        if let Err(why) = self.patiently(renew).await {
+            self.platform.error(&format!(
+                "'{name}' is not sealed as the configuration wants it, and can't be sealed anew: {why}"
+            ));
         }
     }
 

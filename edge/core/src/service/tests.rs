@@ -19,6 +19,7 @@ mod chest;
 mod copies;
 mod edge;
 mod interleavings;
+mod renewal;
 mod unseal;
 
 const ADMIN: Identity = Identity::from_bytes([1; 32]);
