@@ -125,6 +125,9 @@ export class Keys extends Kept {
   read(name) {
     return this.call("read", name);
   }
+  replace(name, old, value) {
+    return this.call("replace", name, old, value);
+  }
   remove(name) {
     return this.call("remove", name);
   }
@@ -142,6 +145,24 @@ export class Figures extends Kept {
   }
   add(build, figures) {
     return this.call("add", build, figures);
+  }
+}
+
+export class Copies extends Kept {
+  constructor(context, env) {
+    super(context, env, "Copies");
+  }
+  read(name) {
+    return this.call("read", name);
+  }
+  keep(name, copy, ticket, until) {
+    return this.call("keep", name, copy, ticket, until);
+  }
+  bury(name, until) {
+    return this.call("bury", name, until);
+  }
+  digUp(name, burial) {
+    return this.call("dig_up", name, burial);
   }
 }
 

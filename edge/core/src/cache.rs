@@ -50,7 +50,7 @@ impl BuildHasher for Seed {
 }
 
 /// Counts the invalidations that this instance was told of.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Generation(u64);
 
 impl Cache {
@@ -73,7 +73,7 @@ impl Cache {
         let entries = self.entries.borrow();
         let entry = entries
             .get(name)
-            .filter(|entry| self.is_fresh(entry, now))?;
+            .filter(|entry| self.is_fresh(entry.read, entry.used.get(), now))?;
         entry.used.set(now);
         Some(entry.key.clone())
     }
@@ -84,7 +84,7 @@ impl Cache {
         let entries = self.entries.borrow();
         let entry = entries
             .get(name)
-            .filter(|entry| self.serves_offline(entry, now))?;
+            .filter(|entry| self.serves_offline(entry.read, now))?;
         entry.used.set(now);
         Some(entry.key.clone())
     }
@@ -94,7 +94,7 @@ impl Cache {
         let entries = self.entries.borrow();
         let entry = entries
             .get(name)
-            .filter(|entry| self.serves_offline(entry, now))?;
+            .filter(|entry| self.serves_offline(entry.read, now))?;
         Some((entry.key.clone(), entry.read))
     }
 
@@ -135,17 +135,16 @@ impl Cache {
 
     /// Drops, and so wipes, what can serve no request any more.
     pub fn sweep(&self, now: Time) {
-        self.entries
-            .borrow_mut()
-            .retain(|_, entry| self.is_fresh(entry, now) || self.serves_offline(entry, now));
+        self.entries.borrow_mut().retain(|_, entry| {
+            self.is_fresh(entry.read, entry.used.get(), now) || self.serves_offline(entry.read, now)
+        });
     }
 
-    fn is_fresh(&self, entry: &Entry, now: Time) -> bool {
+    /// Whether a key that was read and used last at these times is served without a read.
+    pub fn is_fresh(&self, read: Time, used: Time, now: Time) -> bool {
         let expiry = self.expiry.get();
         // If the clock has stepped back to before the read, nobody knows how old the key is.
-        entry.read <= now
-            && now.since(entry.read) < expiry.any
-            && now.since(entry.used.get()) < expiry.unused
+        read <= now && now.since(read) < expiry.any && now.since(used) < expiry.unused
     }
 
     /// Whether any key is served while the store is away.
@@ -153,8 +152,9 @@ impl Cache {
         !self.expiry.get().offline.is_zero()
     }
 
-    fn serves_offline(&self, entry: &Entry, now: Time) -> bool {
-        entry.read <= now && now.since(entry.read) < self.expiry.get().offline
+    /// Whether a key that was read at this time is served while the store is away.
+    pub fn serves_offline(&self, read: Time, now: Time) -> bool {
+        read <= now && now.since(read) < self.expiry.get().offline
     }
 }
 

@@ -14,6 +14,7 @@ pub mod certificate;
 pub mod client;
 pub mod conceal;
 pub mod config;
+pub mod copies;
 pub mod crypto;
 pub mod error;
 pub mod identity;

@@ -2,6 +2,7 @@
 //!
 //! Futures need not be `Send`: one instance runs on one thread at a time, on every platform.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use crate::audit;
 use crate::auth::nonces::{Lifetime, Nonce, Replay};
 use crate::auth::public_key::PublicKey;
 use crate::conceal::conceal;
+use crate::copies::Copies;
 use crate::crypto::Crypto;
 use crate::identity::Identity;
 use crate::name::Name;
@@ -128,6 +130,12 @@ pub trait Platform: World + 'static {
     fn kept(&self, name: &Name) -> impl Future<Output = Option<(Zeroizing<Vec<u8>>, Time)>> {
         let _ = name;
         std::future::ready(None)
+    }
+
+    /// Where the platform keeps sealed copies of keys, if the key store is elsewhere and the memory of an instance
+    /// does not last.
+    fn copies(&self) -> Option<&impl Copies> {
+        None::<&Infallible>
     }
 
     /// Remembers a signed request as long as it lives: whether every instance that clients reach by the same

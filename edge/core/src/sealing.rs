@@ -6,9 +6,13 @@ use std::rc::Rc;
 use zeroize::Zeroizing;
 
 use crate::config::Seal;
+use crate::crypto::{Crypto, NotSealed, Random};
 use crate::name::Name;
 use crate::platform::Platform;
-use crate::seal::{self, CannotOpen, CannotSeal, Fingerprint, Header, Recipient};
+use crate::seal::{
+    self, CannotOpen, CannotSeal, Fingerprint, Header, NodeIdentity, Opened, Recipient, cache,
+};
+use crate::time::Time;
 use unsealed::Unsealed;
 
 mod rewrap;
@@ -22,6 +26,8 @@ pub struct Sealing(Option<Configured>);
 
 struct Configured {
     recipients: Vec<Recipient>,
+    /// Theirs, in the order of a record.
+    fingerprints: Vec<Fingerprint>,
     signers: Vec<Recipient>,
     accept_unsealed: bool,
     unsealed: Rc<Unsealed>,
@@ -71,6 +77,14 @@ impl fmt::Display for SealingError {
 
 impl std::error::Error for SealingError {}
 
+/// What was found under the name of a key.
+pub struct Unwrapped {
+    /// The stored form of the key.
+    pub value: Zeroizing<Vec<u8>>,
+    /// Whether it was sealed as the configuration wants it.
+    pub is_wanted: bool,
+}
+
 impl Sealing {
     /// As the configuration wants it.
     pub fn new(settings: Option<Seal>) -> Self {
@@ -98,9 +112,9 @@ impl Sealing {
     /// # Errors
     /// It is not to be had, or not yet.
     pub async fn prepare<P: Platform>(&self, platform: &P) -> Result<(), SealingError> {
-        match &self.0 {
-            Some(configured) => configured.unsealed.identity(platform).await.map(drop),
-            None => Ok(()),
+        match self.identity(platform).await {
+            Ok(_) | Err(SealingError::NotConfigured) => Ok(()),
+            Err(why) => Err(why),
         }
     }
 
@@ -143,22 +157,36 @@ impl Sealing {
         };
         let identity = configured.unsealed.identity(platform).await?;
         configured.admits(identity.recipient())?;
-        let header = Header {
-            name: name.clone(),
-            sealed_at: platform.now(),
-        };
-        let sealed = seal::seal(
-            platform.crypto(),
-            &mut |buffer| platform.random(buffer),
-            value.as_bytes(),
-            &header,
-            &configured.recipients,
-            &identity,
-        );
-        sealed.map(Zeroizing::new).map_err(SealingError::Seal)
+        let random = &mut |buffer: &mut [u8]| platform.random(buffer);
+        let (crypto, now) = (platform.crypto(), platform.now());
+        configured.seal(crypto, random, now, name, value.as_bytes(), &identity)
     }
 
-    /// The stored form of a key in what was found under its name.
+    /// What is to be in the place of a value that is not sealed as the configuration wants it, by its stored form;
+    /// `None` if this node could not open it then, which was said at its start.
+    ///
+    /// # Errors
+    /// The node's identity is not to be had, or it can't be sealed.
+    pub async fn renewed<P: Platform>(
+        &self,
+        platform: &P,
+        name: &Name,
+        value: &[u8],
+    ) -> Result<Option<Zeroizing<String>>, SealingError> {
+        let Some(configured) = &self.0 else {
+            return Ok(None);
+        };
+        let identity = configured.unsealed.identity(platform).await?;
+        if configured.admits(identity.recipient()).is_err() {
+            return Ok(None);
+        }
+        let random = &mut |buffer: &mut [u8]| platform.random(buffer);
+        let (crypto, now) = (platform.crypto(), platform.now());
+        let sealed = configured.seal(crypto, random, now, name, value, &identity);
+        sealed.map(Some)
+    }
+
+    /// What was found under the name of a key, opened.
     ///
     /// # Errors
     /// It does not open, or is not sealed though it should be.
@@ -166,39 +194,123 @@ impl Sealing {
         &self,
         platform: &P,
         name: &Name,
-        value: Zeroizing<Vec<u8>>,
-    ) -> Result<Zeroizing<Vec<u8>>, SealingError> {
-        let is_sealed = seal::is_sealed(&value);
-        let Some(configured) = &self.0 else {
-            return if is_sealed {
-                Err(SealingError::NotConfigured)
-            } else {
-                Ok(value)
-            };
+        value: &[u8],
+    ) -> Result<Unwrapped, SealingError> {
+        let unsealed = |is_wanted| Unwrapped {
+            value: Zeroizing::new(value.to_vec()),
+            is_wanted,
         };
-        if !is_sealed && configured.accept_unsealed {
-            return Ok(value);
+        match (&self.0, seal::is_sealed(value)) {
+            (None, false) => Ok(unsealed(true)),
+            (None, true) => Err(SealingError::NotConfigured),
+            (Some(configured), false) if configured.accept_unsealed => Ok(unsealed(false)),
+            (Some(_), false) => Err(SealingError::Open(CannotOpen::NotSealed)),
+            (Some(configured), true) => {
+                let identity = configured.unsealed.identity(platform).await?;
+                let opened = configured.open(platform.crypto(), name, value, &identity)?;
+                Ok(Unwrapped {
+                    is_wanted: configured.wants(&opened),
+                    value: opened.plaintext,
+                })
+            }
         }
-        if !is_sealed {
-            return Err(SealingError::Open(CannotOpen::NotSealed));
-        }
-        let identity = configured.unsealed.identity(platform).await?;
-        let crypto = platform.crypto();
-        seal::open(crypto, &value, name, &identity, &configured.signers)
-            .map(|opened| opened.plaintext)
+    }
+
+    /// A copy of a key's stored form, for this node alone to open, which says when the key was `read`.
+    ///
+    /// # Errors
+    /// Nothing is configured to be sealed, the node's identity is not there, or it can't be sealed.
+    pub async fn copy<P: Platform>(
+        &self,
+        platform: &P,
+        name: &Name,
+        value: &[u8],
+        read: Time,
+    ) -> Result<Vec<u8>, SealingError> {
+        let identity = self.identity(platform).await?;
+        let header = Header {
+            name: name.clone(),
+            sealed_at: read,
+        };
+        let random = &mut |buffer: &mut [u8]| platform.random(buffer);
+        let secret = identity.cache_secret();
+        cache::seal(platform.crypto(), random, value, &header, secret)
+            .map_err(|NotSealed| SealingError::Seal(CannotSeal::Primitive))
+    }
+
+    /// When the key in a copy was read, and its stored form.
+    ///
+    /// # Errors
+    /// As [`Sealing::copy`], or it does not open under this name.
+    pub async fn open_copy<P: Platform>(
+        &self,
+        platform: &P,
+        name: &Name,
+        copy: &[u8],
+    ) -> Result<(Time, Zeroizing<Vec<u8>>), SealingError> {
+        let identity = self.identity(platform).await?;
+        let opened = cache::open(platform.crypto(), copy, name, identity.cache_secret());
+        opened
+            .map(|(header, value)| (header.sealed_at, value))
             .map_err(SealingError::Open)
+    }
+
+    async fn identity<P: Platform>(&self, platform: &P) -> Result<Rc<NodeIdentity>, SealingError> {
+        match &self.0 {
+            Some(configured) => configured.unsealed.identity(platform).await,
+            None => Err(SealingError::NotConfigured),
+        }
     }
 }
 
 impl Configured {
     fn new(settings: Seal) -> Self {
         let unsealed = Rc::new(Unsealed::new(settings.unseal));
+        let recipients = settings.recipients.iter();
+        let mut fingerprints: Vec<_> = recipients.map(Recipient::fingerprint).collect();
+        fingerprints.sort_unstable();
+        fingerprints.dedup();
         Self {
             recipients: settings.recipients,
+            fingerprints,
             signers: settings.signers,
             accept_unsealed: settings.accept_unsealed,
             unsealed,
         }
+    }
+
+    /// Seals the stored form of a key for the recipients.
+    fn seal(
+        &self,
+        crypto: &dyn Crypto,
+        random: &mut Random<'_>,
+        now: Time,
+        name: &Name,
+        value: &[u8],
+        identity: &NodeIdentity,
+    ) -> Result<Zeroizing<String>, SealingError> {
+        let header = Header {
+            name: name.clone(),
+            sealed_at: now,
+        };
+        let sealed = seal::seal(crypto, random, value, &header, &self.recipients, identity);
+        sealed.map(Zeroizing::new).map_err(SealingError::Seal)
+    }
+
+    /// Opens a record that one of the signers has made.
+    fn open(
+        &self,
+        crypto: &dyn Crypto,
+        name: &Name,
+        value: &[u8],
+        identity: &NodeIdentity,
+    ) -> Result<Opened, SealingError> {
+        seal::open(crypto, value, name, identity, &self.signers).map_err(SealingError::Open)
+    }
+
+    /// Whether a record is sealed for those that the configuration names.
+    fn wants(&self, opened: &Opened) -> bool {
+        opened.recipients == self.fingerprints
     }
 
     /// Whether what this node seals can be opened by it.

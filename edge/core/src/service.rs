@@ -26,11 +26,13 @@ use crate::sealing::Sealing;
 use crate::store::Store;
 use crate::time::Time;
 use bearers::Bearers;
+use copies::Said;
 use seen::Seen;
 use signers::Signers;
 use told::Judged;
 
 mod bearers;
+mod copies;
 mod credentials;
 mod keys;
 mod seen;
@@ -103,6 +105,9 @@ pub struct Service<P> {
     verifies_clients: bool,
     cache: Rc<Cache>,
     expiry: CacheExpiry,
+    /// Whether copies are kept of keys, where the platform can.
+    keeps_copies: bool,
+    said: Said,
 }
 
 impl<P: Platform> Service<P> {
@@ -158,6 +163,8 @@ impl<P: Platform> Service<P> {
             is_away: Cell::new(false),
             is_tried: Cell::new(false),
             owes_keys: Cell::new(false),
+            keeps_copies: config.seal.is_some() && !config.cache.offline.is_zero(),
+            said: Said::default(),
             sealing: sealing.successor(config.seal),
             log: config.log,
             verifies_clients: config.tls.verify_clients,
@@ -313,15 +320,15 @@ impl<P: Platform> Service<P> {
         }
     }
 
-    /// The work's outcome; `None` if the limit comes first, counted from when the request came.
+    /// The work's outcome; `None` if the limit comes first, counted from when it `arrived`.
     ///
     /// The work is pinned already: taken by value, it would be in this future twice.
     async fn in_time<T>(
         &self,
         limit: Option<Duration>,
         arrived: Time,
-        mut work: Pin<&mut impl Future<Output = Result<T, Error>>>,
-    ) -> Option<Result<T, Error>> {
+        mut work: Pin<&mut impl Future<Output = T>>,
+    ) -> Option<T> {
         let Some(limit) = limit else {
             return Some(work.await);
         };

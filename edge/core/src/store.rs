@@ -1,5 +1,6 @@
 //! Where keys are kept: names with their stored form, an opaque text.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 
@@ -43,6 +44,31 @@ pub trait Store {
     /// nobody else says it for each request.
     fn logs_outages(&self) -> bool {
         false
+    }
+
+    /// The store, if the service has it to itself: nobody can seal again from outside what is there, so the service
+    /// does as it reads.
+    fn renewing(&self) -> Option<&impl Renew> {
+        None::<&Infallible>
+    }
+}
+
+/// A store in which a value can be replaced if it is still there.
+pub trait Renew {
+    /// Puts `value` in the place of `old`, else [`StoreError::Changed`] if something else is under the name or
+    /// nothing any more.
+    fn replace(
+        &self,
+        name: &Name,
+        old: &[u8],
+        value: &[u8],
+    ) -> impl Future<Output = Result<(), StoreError>>;
+}
+
+/// For stores that others reach as well.
+impl Renew for Infallible {
+    async fn replace(&self, _: &Name, _: &[u8], _: &[u8]) -> Result<(), StoreError> {
+        match *self {}
     }
 }
 

@@ -14,6 +14,7 @@ use wasm_bindgen_futures::future_to_promise;
 mod allocator;
 mod binding;
 mod configuration;
+mod copies;
 mod figures;
 mod isolate;
 mod objects;

@@ -6,9 +6,13 @@
 use std::fmt;
 
 use js_sys::{Array, Error, Reflect};
+use sealedge_core::name::Name;
+use sealedge_core::time::Time;
+use sha2::{Digest, Sha256};
 use wasm_bindgen::prelude::*;
 use worker_sys::{DurableObjectNamespace, SqlStorage};
 
+pub mod copies;
 pub mod figures;
 pub mod keys;
 pub mod nonces;
@@ -23,6 +27,21 @@ fn rows(
     rows.into_iter()
         .map(|row| row.map(|row| Array::from(&row)))
         .collect()
+}
+
+/// Over how many objects names are spread. With another number, what is kept under them would be looked for where it
+/// is not.
+pub const OBJECTS: u8 = 16;
+
+/// Which of the objects has what belongs to this name.
+pub fn place(name: &Name) -> u8 {
+    let [first, ..] = <[u8; 32]>::from(Sha256::digest(name.as_str()));
+    first % OBJECTS
+}
+
+/// Milliseconds since 1970, as JavaScript counts.
+fn millis(time: Time) -> f64 {
+    time.as_nanos() as f64 / 1e6
 }
 
 /// The object of this name, as `Stub` is called by RPC.

@@ -8,6 +8,7 @@ use sealedge_core::auth::nonces::{Lifetime, Nonce, Replay};
 use sealedge_core::auth::public_key::PublicKey;
 use sealedge_core::certificate::authorities::Authorities;
 use sealedge_core::config::Config;
+use sealedge_core::copies::Copies;
 use sealedge_core::crypto::RustCrypto;
 use sealedge_core::identity::Identity;
 use sealedge_core::metrics;
@@ -120,6 +121,10 @@ impl Platform for Workers {
         if let Some(isolate) = isolate::there() {
             isolate.service.forget(name);
         }
+    }
+
+    fn copies(&self) -> Option<&impl Copies> {
+        self.keys.copies()
     }
 
     async fn remember(

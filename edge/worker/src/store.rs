@@ -6,22 +6,19 @@ use sealedge_core::metrics::{StoreFailure, StoreOperation};
 use sealedge_core::name::Name;
 use sealedge_core::platform::World;
 use sealedge_core::store::remote::Remote;
-use sealedge_core::store::{Store, StoreError};
-use sha2::{Digest, Sha256};
+use sealedge_core::store::{Renew, Store, StoreError};
 use wasm_bindgen::JsValue;
 use worker_sys::DurableObjectNamespace;
 use zeroize::Zeroizing;
 
 use crate::binding;
-use crate::objects::Trouble;
+use crate::copies::Copies;
 use crate::objects::keys::Part;
+use crate::objects::{OBJECTS, Trouble, place};
 use crate::outside::Outside;
 
 /// What the objects are bound to.
 const BINDING: &str = "KEYS";
-
-/// Over how many objects the keys are spread. With another number, keys would be looked for where they are not.
-const OBJECTS: u8 = 16;
 
 /// The key store of an isolate.
 pub struct Keys {
@@ -31,7 +28,8 @@ pub struct Keys {
 
 enum Place {
     Objects(Objects),
-    Remote(Remote<Outside>),
+    /// Elsewhere, and copies here.
+    Remote(Remote<Outside>, Copies),
 }
 
 impl Keys {
@@ -41,13 +39,21 @@ impl Keys {
     /// It is not bound to the Worker.
     pub fn new(env: &JsValue, keystore: &Keystore, outside: &Outside) -> Result<Self, String> {
         let place = match Remote::new(keystore, outside.clone()) {
-            Some(remote) => Place::Remote(remote),
+            Some(remote) => Place::Remote(remote, Copies::new(env)?),
             None => Place::Objects(Objects(binding::objects(env, BINDING)?)),
         };
         Ok(Self {
             place,
             outside: outside.clone(),
         })
+    }
+
+    /// Copies of the keys, if they are elsewhere.
+    pub fn copies(&self) -> Option<&Copies> {
+        match &self.place {
+            Place::Objects(_) => None,
+            Place::Remote(_, copies) => Some(copies),
+        }
     }
 
     /// Counts an operation, and how it ends.
@@ -75,7 +81,7 @@ impl Store for Keys {
         let work = async {
             match &self.place {
                 Place::Objects(objects) => objects.create(name, value).await,
-                Place::Remote(remote) => remote.create(name, value).await,
+                Place::Remote(remote, _) => remote.create(name, value).await,
             }
         };
         self.counted(StoreOperation::Create, work).await
@@ -85,7 +91,7 @@ impl Store for Keys {
         let work = async {
             match &self.place {
                 Place::Objects(objects) => objects.read(name).await,
-                Place::Remote(remote) => remote.get(name).await,
+                Place::Remote(remote, _) => remote.get(name).await,
             }
         };
         self.counted(StoreOperation::Read, work).await
@@ -95,7 +101,7 @@ impl Store for Keys {
         let work = async {
             match &self.place {
                 Place::Objects(objects) => objects.remove(name).await,
-                Place::Remote(remote) => remote.delete(name).await,
+                Place::Remote(remote, _) => remote.delete(name).await,
             }
         };
         self.counted(StoreOperation::Delete, work).await
@@ -110,7 +116,7 @@ impl Store for Keys {
         let work = async {
             match &self.place {
                 Place::Objects(objects) => objects.list(prefix, after, limit).await,
-                Place::Remote(remote) => remote.list(prefix, after, limit).await,
+                Place::Remote(remote, _) => remote.list(prefix, after, limit).await,
             }
         };
         self.counted(StoreOperation::List, work).await
@@ -120,7 +126,7 @@ impl Store for Keys {
         let work = async {
             match &self.place {
                 Place::Objects(objects) => objects.status().await,
-                Place::Remote(remote) => remote.status().await,
+                Place::Remote(remote, _) => remote.status().await,
             }
         };
         self.counted(StoreOperation::Status, work).await
@@ -129,12 +135,30 @@ impl Store for Keys {
     async fn check(&self) -> Result<(), StoreError> {
         match &self.place {
             Place::Objects(_) => Ok(()),
-            Place::Remote(remote) => remote.check().await,
+            Place::Remote(remote, _) => remote.check().await,
         }
     }
 
     fn logs_outages(&self) -> bool {
-        matches!(self.place, Place::Remote(_))
+        matches!(self.place, Place::Remote(..))
+    }
+
+    /// In the objects nobody else has a hand.
+    fn renewing(&self) -> Option<&impl Renew> {
+        match &self.place {
+            Place::Objects(objects) => Some(objects),
+            Place::Remote(..) => None,
+        }
+    }
+}
+
+impl Renew for Objects {
+    async fn replace(&self, name: &Name, old: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        match self.of(name)?.replace(name.as_str(), old, value).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(StoreError::Changed),
+            Err(trouble) => Err(failure(&trouble)),
+        }
     }
 }
 
@@ -192,8 +216,7 @@ impl Objects {
 
     /// The object that has this key.
     fn of(&self, name: &Name) -> Result<Part, StoreError> {
-        let [first, ..] = <[u8; 32]>::from(Sha256::digest(name.as_str()));
-        self.part(first % OBJECTS)
+        self.part(place(name))
     }
 
     fn part(&self, number: u8) -> Result<Part, StoreError> {

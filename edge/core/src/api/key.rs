@@ -12,7 +12,7 @@ use crate::name::Name;
 use crate::platform::Platform;
 use crate::response::Response;
 use crate::service::Service;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 pub async fn create<P: Platform>(
     service: &Service<P>,
@@ -106,17 +106,8 @@ pub async fn delete<P: Platform>(
     call: Call<'_, P::Body>,
 ) -> Result<Response, Error> {
     let name = name(call.argument)?;
-    let deleted = service.platform.store().delete(&name).await;
-    // Whatever the store said, from here on no cache may know better.
-    service.platform.invalidate(&name).await;
-    match deleted {
-        Ok(()) => Ok(Response::empty()),
-        Err(StoreError::NotFound) => Err(Error::NotFound(Kind::Key)),
-        Err(source) => Err(Error::Store {
-            action: Action::Delete,
-            source,
-        }),
-    }
+    service.delete_key(&name).await?;
+    Ok(Response::empty())
 }
 
 #[derive(Default, Deserialize)]

@@ -22,6 +22,7 @@ const DEFAULT_ADDRESS: &str = "0.0.0.0:7373";
 const NO_TLS_KEY: &str = "no TLS private key; write the path of its PEM file";
 const NO_TLS_CERT: &str = "no TLS certificate; write the path of its PEM file";
 const NOT_SEALED: &str = "keys in Durable Objects have to be sealed: write `recipients`, and `unseal.identity` with `${NAME}` of a secret (`sealedge seal new`)";
+const NOT_KEPT: &str = "without `seal` no sealed copies of keys are kept, so this lasts only as long as the platform keeps an instance in memory";
 const NO_AUTHORITIES: &str = "write the certificates of the authorities that issue those of clients, in PEM, such as `${CLIENT_CA}`";
 const NOT_A_NAME: &str = "a name is 1 to 80 of A-Z, a-z, 0-9, `-` and `_`, with `-` neither first nor last, and not `_` alone";
 const NO_CLIENT: &str =
@@ -51,7 +52,6 @@ pub(super) fn config(root: &At<'_>, supported: &Supported<'_>) -> Option<Config>
         .get("policy")
         .map(|at| policies(at, supported, &mut holders))
         .unwrap_or_default();
-    let cache = fields.get("cache").map(cache).unwrap_or_default();
     let log = fields.get("log").map(log).unwrap_or_default();
     let keys = fields.get("keys").map(keys).unwrap_or_default();
     let keystore = keystore(root, fields.get("keystore"), supported);
@@ -62,6 +62,14 @@ pub(super) fn config(root: &At<'_>, supported: &Supported<'_>) -> Option<Config>
     if section.is_none() && matches!(keystore, Some(Keystore::DurableObjects)) {
         root.missing("seal", NOT_SEALED);
     }
+    // Elsewhere memory lasts, and keys that the platform keeps itself are not away without it.
+    let is_brief = !supported.memory
+        && section.is_none()
+        && keystore
+            .as_ref()
+            .is_some_and(|it| !it.destinations().is_empty());
+    let cache = fields.get("cache").map(|at| cache(at, is_brief));
+    let cache = cache.unwrap_or_default();
     Some(Config {
         address,
         admin,
@@ -357,7 +365,8 @@ fn reaches(pattern: &str, supported: &Supported<'_>) -> bool {
     })
 }
 
-fn cache<'w>(section: &'w At<'w>) -> CacheExpiry {
+/// `is_brief`: only memory has what `offline` is about, and that does not last.
+fn cache<'w>(section: &'w At<'w>, is_brief: bool) -> CacheExpiry {
     let mut expiry = CacheExpiry::default();
     let fields = section.fields(&["expiry"]);
     let Some(at) = fields.get("expiry") else {
@@ -379,6 +388,12 @@ fn cache<'w>(section: &'w At<'w>) -> CacheExpiry {
     expiry.offline = fields
         .read("offline", At::duration)
         .unwrap_or(expiry.offline);
+    if is_brief
+        && !expiry.offline.is_zero()
+        && let Some(at) = fields.get("offline")
+    {
+        at.warn(NOT_KEPT);
+    }
     expiry
 }
 

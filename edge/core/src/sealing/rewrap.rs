@@ -11,15 +11,13 @@ use crate::crypto::{Crypto, Random};
 use crate::key::{CorruptKey, Key};
 use crate::name::Name;
 use crate::platform::World;
-use crate::seal::{self, Fingerprint, Header, NodeIdentity, Opened};
+use crate::seal::{self, NodeIdentity, Opened};
 use crate::time::Time;
 
 /// Seals values again, in the name of this node.
 pub struct Rewrapper {
     configured: Configured,
     identity: Rc<NodeIdentity>,
-    /// Those of the configuration, in the order of a record.
-    recipients: Vec<Fingerprint>,
     /// Records from before this time are not left as they are.
     before: Option<Time>,
 }
@@ -74,14 +72,9 @@ impl Rewrapper {
         let configured = Configured::new(settings);
         let identity = configured.unsealed.identity(world).await?;
         configured.admits(identity.recipient())?;
-        let recipients = configured.recipients.iter();
-        let mut recipients: Vec<_> = recipients.map(|it| it.fingerprint()).collect();
-        recipients.sort_unstable();
-        recipients.dedup();
         Ok(Self {
             configured,
             identity,
-            recipients,
             before,
         })
     }
@@ -102,21 +95,9 @@ impl Rewrapper {
     ) -> Result<Rewrapped, CannotRewrap> {
         let mut seal = |plaintext: &[u8]| {
             Key::from_stored(plaintext).map_err(CannotRewrap::NoKey)?;
-            let header = Header {
-                name: name.clone(),
-                sealed_at: now,
-            };
-            let recipients = &self.configured.recipients;
-            seal::seal(
-                crypto,
-                random,
-                plaintext,
-                &header,
-                recipients,
-                &self.identity,
-            )
-            .map(Zeroizing::new)
-            .map_err(|why| CannotRewrap::Sealing(SealingError::Seal(why)))
+            let configured = &self.configured;
+            let sealed = configured.seal(crypto, random, now, name, plaintext, &self.identity);
+            sealed.map_err(CannotRewrap::Sealing)
         };
         if !seal::is_sealed(value) {
             if !self.configured.accept_unsealed {
@@ -124,9 +105,8 @@ impl Rewrapper {
             }
             return seal(value).map(Rewrapped::Sealed);
         }
-        let signers = &self.configured.signers;
-        let opened = seal::open(crypto, value, name, &self.identity, signers)
-            .map_err(|why| CannotRewrap::Sealing(SealingError::Open(why)))?;
+        let opened = self.configured.open(crypto, name, value, &self.identity);
+        let opened = opened.map_err(CannotRewrap::Sealing)?;
         if self.is_wanted(&opened) {
             return Ok(Rewrapped::Unchanged);
         }
@@ -137,7 +117,7 @@ impl Rewrapper {
         let is_recent = self
             .before
             .is_none_or(|before| opened.header.sealed_at >= before);
-        is_recent && opened.recipients == self.recipients
+        is_recent && self.configured.wants(opened)
     }
 }
 
@@ -154,7 +134,7 @@ mod tests {
     use crate::config::Unseal;
     use crate::crypto::RustCrypto;
     use crate::outgoing::{Fault, Request, Response};
-    use crate::seal::{CannotOpen, Recipient};
+    use crate::seal::{CannotOpen, Header, Recipient};
 
     /// A world that nothing is asked of: the identity is in the configuration.
     struct Nowhere;

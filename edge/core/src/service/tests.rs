@@ -4,6 +4,7 @@ use super::*;
 use crate::auth::nonces::{Lifetime, Nonce, Replay};
 use crate::certificate::Principal;
 use crate::config::{Keystore, Supported, parse};
+use crate::copies::Copies;
 use crate::crypto::RustCrypto;
 use crate::key::Key;
 use crate::outgoing::{Fault, Request as Outgoing, Response as Answered};
@@ -11,9 +12,14 @@ use crate::platform::{Body, BodyError, System, World};
 use crate::store::StoreError;
 use crate::store::remote::Remote;
 use crate::store::remote::fake::{Fake, Reply};
+use chest::Kept;
 use zeroize::Zeroizing;
 
+mod chest;
+mod copies;
 mod edge;
+mod interleavings;
+mod renewal;
 mod told;
 mod unseal;
 
@@ -27,6 +33,8 @@ struct Machine<S, const EDGE: bool = false> {
     store: S,
     /// Whether it trusts whatever certificate.
     trusts: Cell<bool>,
+    /// Where it keeps copies.
+    copies: Option<Kept>,
 }
 
 impl<S: 'static, const EDGE: bool> World for Machine<S, EDGE> {
@@ -72,6 +80,10 @@ impl<S: Store + 'static, const EDGE: bool> Platform for Machine<S, EDGE> {
     }
 
     async fn invalidate(&self, _: &Name) {}
+
+    fn copies(&self) -> Option<&impl Copies> {
+        self.copies.as_ref()
+    }
 
     async fn remember(&self, _: Identity, _: Nonce, _: Lifetime) -> Result<(), Replay> {
         Ok(())
@@ -149,6 +161,7 @@ impl<S: Store + 'static> Stage<S> {
             fake: fake.clone(),
             store,
             trusts: Cell::default(),
+            copies: None,
         };
         let service = Rc::new(Service::new(config, machine));
         Self { service, fake }

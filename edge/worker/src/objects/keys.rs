@@ -42,6 +42,12 @@ impl Keys {
         Ok(found.first().map_or(JsValue::UNDEFINED, |row| row.get(0)))
     }
 
+    /// Puts a value in the place of `old`; whether that was there.
+    pub fn replace(&self, name: JsValue, old: JsValue, value: JsValue) -> Result<bool, JsValue> {
+        let statement = "UPDATE keys SET value = ? WHERE name = ? AND value = ? RETURNING 1";
+        Ok(!rows(&self.sql, statement, [value, name, old])?.is_empty())
+    }
+
     /// Removes what is under a name; whether anything was.
     pub fn remove(&self, name: JsValue) -> Result<bool, JsValue> {
         let statement = "DELETE FROM keys WHERE name = ? RETURNING 1";
@@ -72,6 +78,13 @@ extern "C" {
     async fn create(this: &Stub, name: &str, value: Uint8Array) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch)]
     async fn read(this: &Stub, name: &str) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch)]
+    async fn replace(
+        this: &Stub,
+        name: &str,
+        old: Uint8Array,
+        value: Uint8Array,
+    ) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch)]
     async fn remove(this: &Stub, name: &str) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch)]
@@ -106,6 +119,13 @@ impl Part {
             return Ok(None);
         }
         Ok(Some(Zeroizing::new(Uint8Array::new(&value).to_vec())))
+    }
+
+    /// See [`Keys::replace`].
+    pub async fn replace(&self, name: &str, old: &[u8], value: &[u8]) -> Result<bool, Trouble> {
+        let (old, value) = (Uint8Array::from(old), Uint8Array::from(value));
+        let replaced = self.0.replace(name, old, value).await?;
+        replaced.as_bool().ok_or_else(Trouble::other)
     }
 
     /// See [`Keys::remove`].

@@ -10,7 +10,7 @@ use sealedge_core::time::Time;
 use wasm_bindgen::prelude::*;
 use worker_sys::{DurableObjectNamespace, DurableObjectState, SqlStorage};
 
-use super::{Trouble, rows, stub};
+use super::{Trouble, millis, rows, stub};
 use crate::binding;
 
 /// What the objects are bound to.
@@ -104,7 +104,7 @@ impl Seen {
         until: Time,
     ) -> Result<Result<(), Replay>, Trouble> {
         let stub: Stub = stub(&self.0, &identity.to_string())?;
-        let until = until.after(Duration::from_secs(1)).as_nanos() as f64 / 1e6;
+        let until = millis(until.after(Duration::from_secs(1)));
         let taken = stub.remember(nonce.as_slice().into(), until).await?;
         match taken.as_f64() {
             Some(FRESH) => Ok(Ok(())),

@@ -77,6 +77,41 @@ fn files_are_refused_by_the_field() {
 }
 
 #[test]
+fn without_seal_what_offline_promises_is_brief() {
+    let vault = "keystore: {vault: {endpoint: 'https://vault', approle: {id: i, secret: s}}}\n";
+    let warned = |text: &str| {
+        let Ok(parsed) = of_workers(text) else {
+            panic!("refused")
+        };
+        let warnings = parsed.warnings.iter();
+        warnings.map(Problem::to_string).collect::<Vec<_>>()
+    };
+    let offline = "cache: {expiry: {offline: 1h}}\n";
+    assert_eq!(
+        warned(&format!("{REST}{vault}{offline}")),
+        [
+            "line 5: cache.expiry.offline: without `seal` no sealed copies of keys are kept, so this lasts only \
+             as long as the platform keeps an instance in memory"
+        ]
+    );
+    let none: [&str; 0] = [];
+    assert_eq!(warned(&format!("{REST}{vault}{offline}{SEAL}")), none);
+    assert_eq!(warned(&format!("{REST}{vault}")), none);
+    assert_eq!(warned(&format!("{REST}{OBJECTS}{SEAL}{offline}")), none);
+    // Where memory lasts nothing is said.
+    let text = MINIMAL.replace("keystore: {mem: {}}\n", vault) + offline;
+    let Ok(parsed) = parse(&text, &variable, &ALL) else {
+        panic!("refused")
+    };
+    assert!(
+        parsed
+            .warnings
+            .iter()
+            .all(|it| !it.field.starts_with("cache"))
+    );
+}
+
+#[test]
 fn what_it_has_otherwise_is_refused_by_the_field() {
     let text = format!(
         "{}{SEAL}keystore: {{fs: {{path: keys}}}}\ntls: {{key: k, auth: on}}\n",

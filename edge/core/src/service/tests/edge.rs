@@ -18,6 +18,7 @@ fn ask(line: &str, ip: &str, presented: Option<Presented>) -> Response {
         fake: fake.clone(),
         store: Away,
         trusts: Cell::default(),
+        copies: None,
     };
     let request = Request {
         line: line.into(),

@@ -45,6 +45,7 @@ impl Worker {
             fake: fake.clone(),
             store: Away,
             trusts: Cell::default(),
+            copies: None,
         };
         let service = Service::new(config, machine);
         Self { service, fake }

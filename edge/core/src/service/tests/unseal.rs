@@ -262,6 +262,7 @@ fn a_reload_keeps_the_identity_and_tries_for_one_at_once() {
     let (mut stage, held) = Stage::sealed();
     let reload = |stage: &mut Stage<Held>, keys: &str| {
         let machine = Machine {
+            copies: None,
             fake: stage.fake.clone(),
             store: held.clone(),
             trusts: Cell::default(),
