@@ -42,18 +42,20 @@ impl copies::Copies for Copies {
         ticket: Ticket,
         until: Time,
     ) -> Result<(), String> {
-        let kept = self.of(name)?.keep(name.as_str(), copy, ticket, until);
-        kept.await.map_err(said)
+        let part = self.of(name)?;
+        part.keep(name.as_str(), copy, ticket, until)
+            .await
+            .map_err(said)
     }
 
     async fn bury(&self, name: &Name, until: Time) -> Result<Burial, String> {
-        let buried = self.of(name)?.bury(name.as_str(), until);
-        buried.await.map_err(said)
+        let part = self.of(name)?;
+        part.bury(name.as_str(), until).await.map_err(said)
     }
 
     async fn dig_up(&self, name: &Name, burial: Burial) -> Result<(), String> {
-        let dug_up = self.of(name)?.dig_up(name.as_str(), burial);
-        dug_up.await.map_err(said)
+        let part = self.of(name)?;
+        part.dig_up(name.as_str(), burial).await.map_err(said)
     }
 }
 
