@@ -133,8 +133,11 @@ test("of reads and a delete that race, none leaves a copy", options, async () =>
       await Promise.all(reads);
     });
     await Promise.all(raced);
+    await ask("POST", "/v1/key/create/stays");
+    assert.equal(await generate("stays"), 200);
     await bao.stop();
     const worker = await restart();
+    assert.notEqual((await (await copies(worker, "stays")).read("stays"))[1], null);
     for (const name of names) {
       assert.equal((await (await copies(worker, name)).read(name))[1], null, name);
     }
@@ -145,7 +148,8 @@ test("what is kept is sealed, and opens under its own name and unaltered alone",
   await stage(EXPIRY, async ({ ask, bao, generate, persist, restart }) => {
     const secret = createHash("sha256").update("a key that would be noticed").digest();
     const key = secret.toString("base64");
-    assert.equal((await ask("POST", "/v1/key/import/known", JSON.stringify({ key }))).status, 200);
+    const known = JSON.stringify({ key, cipher: "AES256" });
+    assert.equal((await ask("POST", "/v1/key/import/known", known)).status, 200);
     assert.equal(await generate("known"), 200);
     await bao.stop();
     await wait(1100);

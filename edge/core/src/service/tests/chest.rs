@@ -24,13 +24,6 @@ impl Chest {
         }
     }
 
-    /// Whether it would be at this time.
-    pub fn is_buried_at(&self, name: &Name, now: Time) -> bool {
-        let mut chest = self.clone();
-        chest.end_burials(now);
-        chest.is_buried(name)
-    }
-
     fn is_buried(&self, name: &Name) -> bool {
         self.burials.iter().any(|(_, buried, _)| buried == name)
     }
