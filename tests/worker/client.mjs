@@ -1,13 +1,11 @@
 // A client of the Worker, and what it is configured by.
-import assert from "node:assert/strict";
 import { createHash, createPrivateKey, createPublicKey } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { request as http } from "node:http";
 import { join } from "node:path";
 
 import { signer } from "../../examples/webcrypto/sign.mjs";
-
-export const root = join(import.meta.dirname, "../..");
+import { root, until } from "./tools.mjs";
 
 // What a fresh clone serves under `wrangler dev`.
 const development = await readFile(join(root, ".dev.vars"), "utf8");
@@ -57,10 +55,5 @@ export async function signed(worker, method, path, body = "", { key = KEY, host 
 export const message = (answer) => JSON.parse(answer.text).message;
 
 // Until the log has it: it comes through a pipe.
-export async function logged(worker, text) {
-  for (let tries = 0; tries < 100; tries += 1) {
-    if (worker.log().includes(text)) return;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  assert.fail(`the log does not have ${JSON.stringify(text)}:\n${worker.log()}`);
-}
+export const logged = (worker, text) =>
+  until(() => worker.log().includes(text), () => `the log does not have ${JSON.stringify(text)}:\n${worker.log()}`);

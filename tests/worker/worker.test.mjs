@@ -97,37 +97,6 @@ test("a signed request is answered once, by whichever of fifty", async () => {
   }
 });
 
-test("of racing creates one succeeds", async () => {
-  const racing = Array.from({ length: 50 }, () => ask("PUT", "/v1/key/create/race", bearer));
-  const answers = await Promise.all(racing);
-  assert.equal(answers.filter(({ status }) => status === 200).length, 1);
-  for (const answer of answers.filter(({ status }) => status !== 200)) {
-    assert.deepEqual([answer.status, message(answer)], [400, "key already exists"]);
-  }
-});
-
-test("keys of all objects are listed in order, page by page", async () => {
-  const names = Array.from({ length: 700 }, (_, number) => `list-${number.toString(36)}`);
-  names.push("list", "list-", "list_", "list-Z", "LIST-0", "lisu");
-  names.sort();
-  for (let at = 0; at < names.length; at += 50) {
-    const some = names.slice(at, at + 50).filter((name) => !name.endsWith("-"));
-    const created = await Promise.all(some.map((name) => ask("PUT", `/v1/key/create/${name}`, bearer)));
-    for (const answer of created) assert.equal(answer.status, 200, answer.text);
-  }
-  const expected = names.filter((name) => name.startsWith("list") && !name.endsWith("-")).sort();
-  const found = [];
-  let pattern = "list*";
-  for (let pages = 0; pattern && pages < 20; pages += 1) {
-    const answer = await ask("GET", `/v1/key/list/${pattern}`, bearer);
-    assert.equal(answer.status, 200, answer.text);
-    const page = JSON.parse(answer.text);
-    found.push(...page.names);
-    pattern = page.continue_at;
-  }
-  assert.deepEqual(found, expected);
-});
-
 test("bearer keys are taken over plain HTTP from this machine alone", async () => {
   const me = await ask("GET", "/v1/identity/self/describe", bearer);
   assert.deepEqual([me.status, JSON.parse(me.text).auth], [200, "bearer"]);
