@@ -19,7 +19,8 @@ import { parseArgs } from "node:util";
 import { gzipSync } from "node:zlib";
 
 import { signer } from "../../examples/webcrypto/sign.mjs";
-import { HOST, KEY, bearer, bindings, root } from "../../tests/worker/client.mjs";
+import { HOST, KEY, bearer, bindings } from "../../tests/worker/client.mjs";
+import { root } from "../../tests/worker/tools.mjs";
 import { drive, written } from "./load.mjs";
 import { start } from "./workerd.mjs";
 

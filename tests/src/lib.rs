@@ -10,6 +10,7 @@ pub mod gate;
 pub mod history;
 pub mod log_stream;
 pub mod memory;
+pub mod node;
 pub mod openbao;
 pub mod pip;
 pub mod raw;

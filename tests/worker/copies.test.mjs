@@ -18,7 +18,7 @@ const options = { skip, timeout: 60_000 };
 async function stage(expiry, run) {
   const persist = await mkdtemp(join(tmpdir(), "sealedge-copies-"));
   const bao = await openbao();
-  const bindings = bao.bindings(expiry);
+  const bindings = bao.bindings(`cache: {expiry: ${expiry}}\n`);
   let worker;
   const restart = async () => {
     await worker?.stop();
@@ -195,7 +195,7 @@ test("a delete is refused while its objects fail, and reads go on", options, asy
     assert.ok(entry.includes(method));
     entry = entry.replace(method, `${method} throw new Error("on purpose");`);
   }
-  const worker = await start({ bindings: bao.bindings(EXPIRY), replace: { "entry.mjs": entry } });
+  const worker = await start({ bindings: bao.bindings(`cache: {expiry: ${EXPIRY}}\n`), replace: { "entry.mjs": entry } });
   try {
     const ask = (method, path, body = "") => send(worker, method, path, bearer, body);
     await ask("POST", "/v1/key/create/a");

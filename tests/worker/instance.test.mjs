@@ -4,8 +4,9 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { bearer, bindings, logged, message, root, send, signed } from "./client.mjs";
+import { bearer, bindings, logged, message, send, signed } from "./client.mjs";
 import { start } from "./server.mjs";
+import { root } from "./tools.mjs";
 
 // The real wasm, whose memory is made to end in the middle of a call, or after it.
 test("a trap costs a 500, and the service starts anew", { timeout: 20_000 }, async () => {

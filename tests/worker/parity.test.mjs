@@ -4,8 +4,9 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { apiKey, bindings, identityOf, root, send, signed } from "./client.mjs";
+import { apiKey, bindings, identityOf, send, signed } from "./client.mjs";
 import { start } from "./server.mjs";
+import { root } from "./tools.mjs";
 
 // The clients of the recording, by keys that its tests know.
 const key = (who) => apiKey(`parity ${who}`);

@@ -4,9 +4,8 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 
-// Installed beside what is built, so that the source stays as it is.
-const root = join(import.meta.dirname, "../..");
-const installed = process.env.SEALEDGE_NODE_MODULES ?? join(root, "target/node");
+import { installed, root } from "./tools.mjs";
+
 const require = createRequire(pathToFileURL(join(installed, "package.json")));
 const { Miniflare } = await import(pathToFileURL(require.resolve("miniflare")));
 

@@ -6,8 +6,9 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 
 import { signer } from "../../examples/webcrypto/sign.mjs";
-import { KEY, apiKey, bindings, identityOf, root } from "./client.mjs";
+import { KEY, apiKey, bindings, identityOf } from "./client.mjs";
 import { run, sealedge } from "./server.mjs";
+import { root } from "./tools.mjs";
 
 const examples = join(root, "examples");
 const wrangler = await readFile(join(examples, "upload/wrangler.toml"), "utf8");

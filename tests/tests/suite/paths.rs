@@ -44,82 +44,6 @@ fn stored(server: &Server) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// Attempts by PUT, and the status that is to answer each.
-const ATTEMPTS: [(&str, u16); 60] = [
-    // Dot segments are no way up, encoded or not.
-    ("/v1/key/create/my-app/../secret", 400),
-    ("/v1/key/create/my-app/../../create/secret", 400),
-    ("/v1/key/create/my-app/../../delete/other", 400),
-    ("/v1/key/create/my-app/%2e%2e/secret", 400),
-    ("/v1/key/create/my-app%2F..%2Fsecret", 400),
-    (
-        "/v1/key/create/my-app%2f%2e%2e%2f%2e%2e%2fdelete%2fother",
-        400,
-    ),
-    ("/v1/key/create/my-app..%2F..%2Fother", 400),
-    ("/v1/key/create/../create/secret", 403),
-    ("/v1/key/create/%2e%2e/delete/my-app", 403),
-    ("/v1/key/create/./my-app-secret-2", 403),
-    ("/v1/key/create/%2e/my-app-secret-2", 403),
-    ("/v1/key/delete/../create/my-app-2", 405),
-    ("/v1/key/import/..%2Fcreate%2Fmy-app-2", 403),
-    ("/v1/key/encrypt/%2e%2e%2fcreate%2fmy-app", 403),
-    ("/v1/../v1/key/create/secret", 404),
-    ("/../v1/key/create/secret", 404),
-    // Nor are empty segments, semicolons, zeros, and slashes of other kinds.
-    ("/v1/key/create//my-app-secret-2", 403),
-    ("/v1/key/create//secret", 403),
-    ("/v1/key/create/%2Fsecret", 403),
-    ("//v1/key/create/secret", 404),
-    ("/v1//key/create/secret", 404),
-    ("/v1/key//create/secret", 404),
-    ("/v1/key/create/my-app//secret", 400),
-    ("/v1/key/create/my-app/", 400),
-    ("/v1/key/create/my-app%2F", 400),
-    ("/v1/key/create/my-app;secret", 400),
-    ("/v1/key/create/my-app;/../secret", 400),
-    ("/v1/key/create/;my-app-secret-2", 403),
-    ("/v1/key/create;my-app/secret", 404),
-    ("/v1/key/create/my-app%00secret", 400),
-    ("/v1/key/create/secret%00my-app", 403),
-    ("/v1/key/create/my-app%0A", 400),
-    ("/v1/key/create/my-app%5C..%5Csecret", 400),
-    ("/v1/key/create/my-app%EF%BC%8F..%EF%BC%8Fsecret", 400),
-    ("/v1/key/create/my-app%c0%af..%c0%afsecret", 400),
-    // A denied name is denied however it is written.
-    ("/v1/key/create/my-app-secret-2", 403),
-    ("/v1/key/create/my-app%2Dsecret-2", 403),
-    ("/v1/key/create/my-app-%73ecret-2", 403),
-    (
-        "/v1/key/create/%6d%79%2d%61%70%70%2d%73%65%63%72%65%74-2",
-        403,
-    ),
-    ("/v1/key/%63reate/my-app-secret-2", 403),
-    ("/v1%2Fkey%2Fcreate%2Fmy-app-secret-2", 403),
-    ("/v1/key/create%2Fmy-app-secret-2", 403),
-    // What is decoded once is not decoded again.
-    ("/v1/key/create/my-app%252Dsecret-2", 400),
-    ("/v1/key/create/my-app%252F..%252Fsecret", 400),
-    ("/v1/key/create/%256dy-app", 403),
-    // Other operations, and the same in other letters.
-    ("/v1/key/import/my-app-2", 403),
-    ("/v1/key/generate/my-app", 403),
-    ("/v1/key/encrypt/other", 403),
-    ("/v1/key/decrypt/my-app", 403),
-    ("/v1/key/hmac/my-app", 403),
-    ("/v1/key/create/MY-APP", 403),
-    ("/v1/key/CREATE/my-app-2", 404),
-    ("/V1/key/create/my-app-2", 404),
-    ("/v1/key/generate/other?/v1/key/create/my-app", 403),
-    ("/v1/key/create/secret?my-app", 403),
-    ("/v1/key/create/~my-app", 403),
-    ("/v1/key/create/my-app~-secret-2", 400),
-    // These are the client's right.
-    ("/v1/key/create/my-app-2", 200),
-    ("/v1/key/create/my%2Dapp-3?x=/../other", 200),
-    ("/v1/key/creat%65/my-app-4", 200),
-];
-
 #[tokio::test]
 async fn no_way_of_writing_a_path_gets_past_the_policy() {
     let server = server();
@@ -129,7 +53,12 @@ async fn no_way_of_writing_a_path_gets_past_the_policy() {
     let mut two = Client::connect_http2(&server.address, Some(&app))
         .await
         .unwrap();
-    for (path, status) in ATTEMPTS {
+    // What is tried by PUT, and what is to answer it. (`resolved` is what answers where dot segments are resolved
+    // before, as the Workers runtime does.)
+    for attempt in include_str!("../../attempts.jsonl").lines() {
+        let attempt: Value = serde_json::from_str(attempt).unwrap();
+        let path = attempt["path"].as_str().unwrap();
+        let status = u16::try_from(attempt["status"].as_u64().unwrap()).unwrap();
         for method in ["GET", "DELETE", "HEAD", "PATCH"] {
             let answer = one.send(method, path, &[], "").await.unwrap();
             assert!(

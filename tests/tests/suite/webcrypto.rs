@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use sealedge_tests::client::{for_admin, recorded};
-use sealedge_tests::front;
+use sealedge_tests::node;
 use sealedge_tests::server::Server;
 use serde_json::Value;
 
@@ -35,9 +35,7 @@ console.log(JSON.stringify([dek.plaintext, opened.plaintext, refused]));
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_example_signs_requests() {
-    let Some(node) = front::program("node") else {
-        return;
-    };
+    let Some(node) = node::program() else { return };
     let server = Server::start(Path::new(crate::SEALEDGE), "", &for_admin("mem: {}"));
     let url = format!(
         "https://{}",

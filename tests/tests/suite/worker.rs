@@ -9,15 +9,13 @@ use base64::engine::general_purpose::STANDARD;
 use rcgen::CertificateParams;
 use sealedge_tests::authority::Authority;
 use sealedge_tests::client::Credentials;
-use sealedge_tests::front::program;
+use sealedge_tests::{front, node};
 
 use super::stores;
 
 #[test]
 fn the_worker_serves_and_refuses_what_it_should() {
-    let (Some(node), Some(npm)) = (program("node"), program("npm")) else {
-        return;
-    };
+    let Some(node) = node::program() else { return };
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("worker");
     let root = tests.join("../..");
     let built = Command::new(env!("CARGO"))
@@ -26,17 +24,20 @@ fn the_worker_serves_and_refuses_what_it_should() {
         .status()
         .unwrap();
     assert!(built.success());
-    let installed = install(&npm, &tests, &root.join("target/node"));
+    let installed = node::install(&tests, &root.join("target/node"));
     let mut run = Command::new(node);
     if let Some(bao) = stores::program() {
         run.env("SEALEDGE_BAO", bao);
+    }
+    if let Some(curl) = front::program("curl") {
+        run.env("SEALEDGE_CURL", curl);
     }
     let authority = Authority::new("ours");
     let client = |of: &Authority| written(&of.issue(CertificateParams::default()));
     run.env("SEALEDGE_CA", authority.pem())
         .env("SEALEDGE_CLIENT", client(&authority))
         .env("SEALEDGE_OTHER", client(&Authority::new("other")));
-    run.args(["--test", "--test-concurrency=1", "--test-timeout=120000"])
+    run.args(["--test", "--test-concurrency=1", "--test-timeout=240000"])
         .args(files(&tests))
         .env("SEALEDGE_NODE_MODULES", installed);
     let run = run.output().unwrap();
@@ -48,21 +49,6 @@ fn the_worker_serves_and_refuses_what_it_should() {
 fn written(credentials: &Credentials) -> String {
     let parts = [&*credentials.chain[0], &*credentials.key];
     parts.map(|part| STANDARD.encode(part)).join(" ")
-}
-
-/// Installs what the lock file says, beside what is built: the folder that has it.
-fn install(npm: &Path, tests: &Path, folder: &Path) -> PathBuf {
-    fs::create_dir_all(folder).unwrap();
-    for file in ["package.json", "package-lock.json"] {
-        fs::copy(tests.join(file), folder.join(file)).unwrap();
-    }
-    let installed = Command::new(npm)
-        .current_dir(folder)
-        .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
-        .status()
-        .unwrap();
-    assert!(installed.success());
-    folder.canonicalize().unwrap()
 }
 
 fn files(tests: &Path) -> Vec<PathBuf> {
