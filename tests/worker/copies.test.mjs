@@ -10,6 +10,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import { bearer, logged, send } from "./client.mjs";
 import { openbao, skip } from "./openbao.mjs";
 import { start } from "./server.mjs";
+import { root } from "./tools.mjs";
 
 const EXPIRY = "{any: 1s, unused: 1s, offline: 60s}";
 const options = { skip, timeout: 60_000 };
@@ -189,7 +190,7 @@ test("what is kept is sealed, and opens under its own name and unaltered alone",
 
 test("a delete is refused while its objects fail, and reads go on", options, async () => {
   const bao = await openbao();
-  const built = await readFile(join(import.meta.dirname, "../../target/worker/entry.mjs"), "utf8");
+  const built = await readFile(join(root, "target/worker/entry.mjs"), "utf8");
   let entry = built;
   for (const method of ["bury(name, until) {", "keep(name, copy, ticket, until) {"]) {
     assert.ok(entry.includes(method));

@@ -6,8 +6,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { bearer, bindings, logged, root, send } from "./client.mjs";
+import { bearer, bindings, logged, send } from "./client.mjs";
 import { start } from "./server.mjs";
+import { root } from "./tools.mjs";
 
 // Two nodes that the vectors of the page have.
 const page = await readFile(join(root, "docs/sealed-record.md"), "utf8");
