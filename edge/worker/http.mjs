@@ -16,21 +16,20 @@ export function smallBody(request) {
   return Number(length) <= SMALL ? read(request) : undefined;
 }
 
-async function read(request) {
-  let timer;
-  const late = new Promise((resolve) => (timer = setTimeout(resolve, BODY_TIME, NOTHING)));
-  try {
-    return await Promise.race([request.arrayBuffer(), late]);
-  } catch {
-    // It broke off, and so did whoever would read an answer.
-    return NOTHING;
-  } finally {
-    clearTimeout(timer);
-  }
+function read(request) {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, BODY_TIME, NOTHING);
+    const done = (body) => {
+      clearTimeout(timer);
+      resolve(body);
+    };
+    // If it breaks off, so does whoever would read an answer.
+    request.arrayBuffer().then(done, () => done(NOTHING));
+  });
 }
 
 // Names and values in turn, of those of these headers that are there; nothing if none are. Several lines come as one,
-// with commas: none that counts as one alone is readable then.
+// with commas.
 export function credentials(request, names) {
   let found;
   for (const name of names) {
@@ -46,9 +45,11 @@ export function credentials(request, names) {
 // Worker to another one can do that, and such a one could as well deploy another in its place.
 export function told(request) {
   const tls = request.cf?.tlsClientAuth ?? {};
-  const lines = [tls.certPresented, tls.certVerified, tls.certRevoked, tls.certRFC9440, tls.certChainRFC9440];
-  return lines.map((line) => (typeof line === "string" ? line : "")).join("\n");
+  const { certPresented, certVerified, certRevoked, certRFC9440, certChainRFC9440 } = tls;
+  return [certPresented, certVerified, certRevoked, certRFC9440, certChainRFC9440].map(line).join("\n");
 }
+
+const line = (value) => (typeof value === "string" ? value : "");
 
 // The body is copied: it is a part of wasm's memory, and the runtime would read it later.
 export function respond(status, type, accept, challenge, body) {

@@ -125,7 +125,7 @@ impl Text<'_> {
             ),
             (
                 "kes_cache_offline_hits",
-                "Misses that were served from memory because the key store was away.",
+                "Misses that were served from memory or a sealed copy because the key store was away.",
                 CACHE_OFFLINE,
             ),
         ] {
