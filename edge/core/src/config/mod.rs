@@ -9,6 +9,7 @@ mod known;
 mod proxies;
 mod seal;
 mod sections;
+mod tls;
 mod tree;
 mod values;
 mod vault;
@@ -19,6 +20,7 @@ mod tests;
 
 pub use auth::{Auth, Once};
 pub use seal::{Seal, Unseal, Unwrapping, Wrapped};
+pub use tls::Tls;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -96,28 +98,6 @@ pub struct File {
     pub path: String,
     /// Whether it is refused if others than its owner can read it.
     pub is_private: bool,
-}
-
-/// The section `tls`.
-pub struct Tls {
-    /// Path of the server's private key (PEM). Empty only where [`Supported::tls`] is false.
-    pub key: String,
-    /// Path of the server's certificate chain (PEM). Empty only where [`Supported::tls`] is false.
-    pub cert: String,
-    /// Decrypts the private key.
-    pub password: Option<SecretText>,
-    /// Path of a PEM file, or of a folder of them, with the authorities that issue client
-    /// certificates, beside the system's own. Where [`Supported::tls`] is false they themselves in PEM,
-    /// beside no others.
-    pub ca: Option<String>,
-    /// Whether client certificates must come from a trusted authority (`auth: on`). Otherwise any
-    /// certificate is taken: only its public key counts.
-    pub verify_clients: bool,
-    /// Whether the certificate that Cloudflare has seen in the handshake says who the client is. Default: off;
-    /// always off where [`Supported::cloudflare`] is false.
-    pub cloudflare: bool,
-    /// The TLS proxies that may forward a client's certificate.
-    pub proxies: Proxies,
 }
 
 /// TLS proxies that may forward a client's certificate, the section `tls.proxy`.

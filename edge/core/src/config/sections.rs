@@ -5,25 +5,18 @@ use std::fmt;
 
 use super::auth::{auth, needs_authorities};
 use super::keystore::keystore;
-use super::proxies::proxies;
 use super::seal::seal;
+use super::tls::tls;
 use super::walk::{At, Fields, Noted, listed, nearest};
-use super::{
-    ApiSettings, CacheExpiry, Config, Keystore, LogSettings, PolicySettings, Proxies, Supported,
-    Tls,
-};
-use crate::certificate::authorities::Authorities;
+use super::{ApiSettings, CacheExpiry, Config, Keystore, LogSettings, PolicySettings, Supported};
 use crate::conceal::begins_as_identity;
 use crate::identity::Identity;
 use crate::name::Name;
 
 const VERSION: &str = "v1";
 const DEFAULT_ADDRESS: &str = "0.0.0.0:7373";
-const NO_TLS_KEY: &str = "no TLS private key; write the path of its PEM file";
-const NO_TLS_CERT: &str = "no TLS certificate; write the path of its PEM file";
 const NOT_SEALED: &str = "keys in Durable Objects have to be sealed: write `recipients`, and `unseal.identity` with `${NAME}` of a secret (`sealedge seal new`)";
 const NOT_KEPT: &str = "without `seal` no sealed copies of keys are kept, so this lasts only as long as the platform keeps an instance in memory";
-const NO_AUTHORITIES: &str = "write the certificates of the authorities that issue those of clients, in PEM, such as `${CLIENT_CA}`";
 const NOT_A_NAME: &str = "a name is 1 to 80 of A-Z, a-z, 0-9, `-` and `_`, with `-` neither first nor last, and not `_` alone";
 const NO_CLIENT: &str =
     "no client can have this identity: it is not 64 hexadecimal digits in lower case";
@@ -172,84 +165,6 @@ fn mistaken(text: &str) -> Option<&'static str> {
     }
     let is_upper = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     (is_upper && text.parse::<Identity>().is_err()).then_some("write the identity in lower case")
-}
-
-fn tls(
-    root: &At<'_>,
-    section: Option<&At<'_>>,
-    supported: &Supported<'_>,
-    holders: &mut Holders,
-) -> Tls {
-    let mut tls = Tls {
-        key: String::new(),
-        cert: String::new(),
-        password: None,
-        ca: None,
-        verify_clients: false,
-        cloudflare: false,
-        proxies: Proxies::default(),
-    };
-    let Some(section) = section else {
-        if supported.tls {
-            root.missing("tls.key", NO_TLS_KEY);
-            root.missing("tls.cert", NO_TLS_CERT);
-        }
-        return tls;
-    };
-    let fields = section.fields(&[
-        "key",
-        "cert",
-        "password",
-        "ca",
-        "auth",
-        "cloudflare",
-        "proxy",
-    ]);
-    if supported.tls {
-        tls.key = fields.required_path("key", NO_TLS_KEY).unwrap_or_default();
-        tls.cert = fields
-            .required_path("cert", NO_TLS_CERT)
-            .unwrap_or_default();
-        tls.password = fields.secret("password");
-        tls.ca = fields.path("ca");
-    } else {
-        for at in ["key", "cert", "password"]
-            .iter()
-            .filter_map(|name| fields.get(name))
-        {
-            at.error("this platform brings its own TLS; remove this field");
-        }
-        tls.ca = authorities(&fields);
-    }
-    if let Some(at) = fields.get("auth") {
-        tls.verify_clients = at.switch().is_ok_and(|on| on == Some(true));
-        if tls.verify_clients && !supported.tls && fields.get("ca").is_none() {
-            section.missing("ca", NO_AUTHORITIES);
-        }
-    }
-    match fields.get("cloudflare") {
-        Some(at) if supported.cloudflare => {
-            tls.cloudflare = at.switch().is_ok_and(|on| on == Some(true))
-        }
-        Some(at) => at.error("only Cloudflare Workers have this; remove this field"),
-        None => {}
-    }
-    if let Some(section) = fields.get("proxy") {
-        tls.proxies = proxies(section, holders);
-    }
-    tls
-}
-
-/// The authorities themselves, where there are neither files nor the system's own.
-fn authorities(fields: &Fields<'_>) -> Option<String> {
-    let text = fields.text("ca")?;
-    match Authorities::from_pem(&text) {
-        Ok(_) => Some(text),
-        Err(why) => {
-            fields.get("ca")?.error(format!("{why}; {NO_AUTHORITIES}"));
-            None
-        }
-    }
 }
 
 fn api(section: &At<'_>, supported: &Supported<'_>) -> BTreeMap<String, ApiSettings> {

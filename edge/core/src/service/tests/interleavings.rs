@@ -197,15 +197,7 @@ fn config(node: &Rc<NodeIdentity>) -> Config {
     Config {
         address: String::new(),
         admin: None,
-        tls: Tls {
-            key: String::new(),
-            cert: String::new(),
-            password: None,
-            ca: None,
-            verify_clients: false,
-            cloudflare: false,
-            proxies: Proxies::default(),
-        },
+        tls: Tls::default(),
         auth: Auth::default(),
         api: BTreeMap::new(),
         policies: BTreeMap::new(),
