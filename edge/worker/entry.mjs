@@ -21,6 +21,7 @@ function instance() {
     generation += 1;
     isAlive = true;
     wasm.on_panic(died);
+    wasm.bundled(configuration);
   }
   return wasm;
 }
@@ -65,10 +66,11 @@ function ended(promise) {
 }
 
 async function answered(request, env, context) {
+  const arrived = Date.now();
   const body = await smallBody(request);
-  const small = body && new Uint8Array(body);
   const ip = request.headers.get("cf-connecting-ip") ?? "";
-  const given = call((wasm) => wasm.serve(request, request.method, request.url, ip, small, env, configuration));
+  const { method, url } = request;
+  const given = call((wasm) => wasm.serve(request, method, url, ip, arrived, body, env));
   // A client that goes away does not stop what its request has begun.
   if (given instanceof Promise) context.waitUntil(given.catch(() => {}));
   const answer = await given;
@@ -100,7 +102,8 @@ class Kept extends DurableObject {
     this.#class = name;
   }
 
-  call(method, ...values) {
+  // Not a method, which whoever is bound to the object could call.
+  call = (method, ...values) => {
     try {
       const wasm = instance();
       if (this.#generation !== generation) {
@@ -112,7 +115,7 @@ class Kept extends DurableObject {
       noticed(error);
       throw error;
     }
-  }
+  };
 }
 
 export class Keys extends Kept {
@@ -155,8 +158,8 @@ export class Copies extends Kept {
   read(name) {
     return this.call("read", name);
   }
-  keep(name, copy, ticket, until) {
-    return this.call("keep", name, copy, ticket, until);
+  keep(name, copy, ticket, read, until) {
+    return this.call("keep", name, copy, ticket, read, until);
   }
   bury(name, until) {
     return this.call("bury", name, until);
@@ -170,7 +173,7 @@ export class Nonces extends Kept {
   constructor(context, env) {
     super(context, env, "Nonces");
   }
-  remember(nonce, until) {
-    return this.call("remember", nonce, until);
+  remember(nonce, created, until) {
+    return this.call("remember", nonce, created, until);
   }
 }

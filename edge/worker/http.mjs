@@ -1,30 +1,33 @@
 // Requests and answers, as wasm takes and gives them. Each crossing of its border takes longer than what is done here.
 
-// How long a small body may take, in milliseconds; one that is not there by then is taken for empty.
+// How long a small body may take, in milliseconds.
 const BODY_TIME = 10_000;
 // Until how many bytes a body is small. Longer ones are read as they come, and only if their request gets so far.
 const SMALL = 16_384;
 
 const NOTHING = new ArrayBuffer();
 
-// The body of a request, if there is none or it is small; else nothing. It is not looked at where its length is told:
-// that takes longer than to read it, and the runtime holds whoever tells a length to it.
+// What becomes of a small body that does not come.
+const LATE = "late";
+
+// The body of a request, if there is none or it is small: an `ArrayBuffer`, `null` if it breaks off, or `LATE`; else
+// nothing. It is not looked at where its length is told: that takes longer than to read it, and the runtime holds
+// whoever tells a length to it.
 export function smallBody(request) {
   const length = request.headers.get("content-length");
   if (length === null) return request.body === null ? NOTHING : undefined;
   if (length === "0") return NOTHING;
-  return Number(length) <= SMALL ? read(request) : undefined;
+  return Number(length) > 0 && Number(length) <= SMALL ? read(request) : undefined;
 }
 
 function read(request) {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, BODY_TIME, NOTHING);
+    const timer = setTimeout(resolve, BODY_TIME, LATE);
     const done = (body) => {
       clearTimeout(timer);
       resolve(body);
     };
-    // If it breaks off, so does whoever would read an answer.
-    request.arrayBuffer().then(done, () => done(NOTHING));
+    request.arrayBuffer().then(done, () => done(null));
   });
 }
 

@@ -170,7 +170,7 @@ test("what is kept is sealed, and opens under its own name and unaltered alone",
     const put = async (name, copy) => {
       const at = await copies(worker, name);
       const [ticket] = await at.read(name);
-      await at.keep(name, copy, ticket, Date.now() + 60_000);
+      await at.keep(name, copy, ticket, Date.now(), Date.now() + 60_000);
       assert.deepEqual(Buffer.from((await at.read(name))[1]), Buffer.from(copy));
     };
     const copy = new Uint8Array((await (await copies(worker, "known")).read("known"))[1]);
@@ -188,11 +188,23 @@ test("what is kept is sealed, and opens under its own name and unaltered alone",
   });
 });
 
+test("a copy that was read earlier does not replace one that was read later", options, async () => {
+  await stage(EXPIRY, async ({ restart }) => {
+    const at = await copies(await restart(), "two");
+    const [ticket] = await at.read("two");
+    const until = Date.now() + 60_000;
+    for (const [copy, read] of [[1, 5000], [2, 4000], [3, 5001], [4, 5000]]) {
+      await at.keep("two", Uint8Array.of(copy), ticket, read, until);
+    }
+    assert.deepEqual([...new Uint8Array((await at.read("two"))[1])], [3]);
+  });
+});
+
 test("a delete is refused while its objects fail, and reads go on", options, async () => {
   const bao = await openbao();
   const built = await readFile(join(root, "target/worker/entry.mjs"), "utf8");
   let entry = built;
-  for (const method of ["bury(name, until) {", "keep(name, copy, ticket, until) {"]) {
+  for (const method of ["bury(name, until) {", "keep(name, copy, ticket, read, until) {"]) {
     assert.ok(entry.includes(method));
     entry = entry.replace(method, `${method} throw new Error("on purpose");`);
   }

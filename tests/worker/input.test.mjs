@@ -225,9 +225,27 @@ test("a body that does not go on is not waited for longer than its route says", 
   assert.equal(await request.status(), 504);
 });
 
-test("a body that does not begin is taken for empty", { timeout: 20_000 }, async () => {
-  const request = await begin(ENCRYPT, "content-length: 9", "");
-  assert.equal(await request.status(), 400);
+// A DEK without the context that was on its way would open without one.
+test("no body that does not come is taken for an empty one", { timeout: 40_000 }, async () => {
+  const generate = "/v1/key/generate/good";
+  const requests = [];
+  for (const path of [ENCRYPT, generate]) {
+    for (const [framing, sent] of [
+      ["content-length: 26", ""],
+      ["content-length: 26", '{"context"'],
+      ["content-length: 20000", '{"context"'],
+      ["transfer-encoding: chunked", ""],
+      ["transfer-encoding: chunked", '5\r\n{"con\r\n'],
+    ]) {
+      requests.push([`${path} ${framing} ${sent}`, await begin(path, framing, sent)]);
+    }
+  }
+  const cut = await begin(generate, "content-length: 26", '{"context"');
+  await pause(50);
+  cut.end();
+  const status = await cut.status();
+  assert.ok([undefined, 400].includes(status), `${status}`);
+  for (const [what, request] of requests) assert.equal(await request.status(), 504, what);
 });
 
 test("one instance has answered all of this", async () => {

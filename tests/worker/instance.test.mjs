@@ -11,7 +11,7 @@ import { root } from "./tools.mjs";
 // The real wasm, whose memory is made to end in the middle of a call, or after it.
 test("a trap costs a 500, and the service starts anew", { timeout: 20_000 }, async () => {
   const glue = await readFile(join(root, "target/worker/sealedge.js"), "utf8");
-  const entry = "export function serve(request, method, url, ip, body, env, configuration) {";
+  const entry = "export function serve(request, method, url, ip, arrived, body, env) {";
   assert.ok(glue.includes(entry));
   const trap = "() => wasm.__wbindgen_malloc(0xfffffff0, 8)";
   const replace = {
@@ -38,7 +38,7 @@ test("a trap costs a 500, and the service starts anew", { timeout: 20_000 }, asy
 // Whose objects fail, be it for a while.
 test("a signed request that can't be remembered is refused", { timeout: 20_000 }, async () => {
   const entry = await readFile(join(root, "target/worker/entry.mjs"), "utf8");
-  const remember = "remember(nonce, until) {";
+  const remember = "remember(nonce, created, until) {";
   assert.ok(entry.includes(remember));
   const replace = { "entry.mjs": entry.replace(remember, `${remember} throw new Error("on purpose");`) };
   const forgetful = await start({ bindings, replace });
@@ -60,6 +60,7 @@ export function initSync() {}
 export function __wbg_reset_state() {}
 export function on_panic(call) { panicked = call; }
 export const is_to_attend = () => false;
+export function bundled() {}
 export async function serve(request) {
   calls += 1;
   switch (new URL(request.url).pathname) {

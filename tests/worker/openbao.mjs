@@ -52,9 +52,8 @@ ${more}`),
       ROLE: role_id,
       SECRET: secret_id,
     }),
-    // Whether it does nothing until it goes on: requests wait for it.
+    // It does nothing any more: requests wait for it.
     pause: () => child.kill("SIGSTOP"),
-    goOn: () => child.kill("SIGCONT"),
     stop: async () => {
       child.kill("SIGKILL");
       await ended;

@@ -21,13 +21,14 @@ pub trait Copies {
     /// The copy of this name, unless that is buried, and a ticket for [`Copies::keep`].
     fn read(&self, name: &Name) -> impl Future<Output = Result<Found, String>>;
 
-    /// Keeps a copy until a time, in the place of another one. It does nothing if anything was buried or
-    /// dug up since the ticket was given, or if the name is buried.
+    /// Keeps a copy of what was `read` at a time, until another one, in the place of one that was not read later. It
+    /// does nothing if anything was buried or dug up since the ticket was given, or if the name is buried.
     fn keep(
         &self,
         name: &Name,
         copy: &[u8],
         ticket: Ticket,
+        read: Time,
         until: Time,
     ) -> impl Future<Output = Result<(), String>>;
 
@@ -62,7 +63,7 @@ impl Copies for Infallible {
         match *self {}
     }
 
-    async fn keep(&self, _: &Name, _: &[u8], _: Ticket, _: Time) -> Result<(), String> {
+    async fn keep(&self, _: &Name, _: &[u8], _: Ticket, _: Time, _: Time) -> Result<(), String> {
         match *self {}
     }
 

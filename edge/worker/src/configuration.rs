@@ -1,5 +1,7 @@
 //! The configuration, from the variables and secrets of the Worker, or from what it was built with.
 
+use std::cell::RefCell;
+
 use sealedge_core::config::{Config, Parsed, parse_for_workers};
 use wasm_bindgen::JsValue;
 
@@ -11,13 +13,22 @@ const NAME: &str = "SEALEDGE_CONFIG";
 /// The file that becomes part of the Worker, if it is there when that is built.
 const FILE: &str = "sealedge.yml";
 
+thread_local! {
+    static BUNDLED: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Keeps the configuration which the Worker was built with.
+pub fn bundle(configuration: Option<String>) {
+    BUNDLED.set(configuration);
+}
+
 /// Reads the configuration: what it says, and what the operator should know, a line each. The variable comes first:
 /// `.dev.vars` has it, so that `wrangler dev` serves no deployment's.
 ///
 /// # Errors
 /// All that is wrong with it, a line each.
-pub fn read(env: &JsValue, bundled: &JsValue) -> Result<(Config, Vec<String>), Vec<String>> {
-    let (name, document) = match (binding::text(env, NAME), bundled.as_string()) {
+pub fn read(env: &JsValue) -> Result<(Config, Vec<String>), Vec<String>> {
+    let (name, document) = match (binding::text(env, NAME), BUNDLED.with_borrow(Clone::clone)) {
         (Some(document), _) => (NAME, document),
         (None, Some(document)) => (FILE, document),
         (None, None) => {

@@ -40,10 +40,11 @@ impl copies::Copies for Copies {
         name: &Name,
         copy: &[u8],
         ticket: Ticket,
+        read: Time,
         until: Time,
     ) -> Result<(), String> {
         let part = self.of(name)?;
-        part.keep(name.as_str(), copy, ticket, until)
+        part.keep(name.as_str(), copy, ticket, read, until)
             .await
             .map_err(said)
     }

@@ -1,14 +1,16 @@
 //! What this isolate has counted, and its way to what all have.
 
 use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
+use gloo_timers::future::TimeoutFuture;
 use sealedge_core::metrics;
 use sealedge_core::time::Time;
 use wasm_bindgen::JsValue;
 
 use crate::binding;
-use crate::objects::Trouble;
 use crate::objects::figures::{BINDING, Sums};
 use crate::outside::now;
 
@@ -48,12 +50,12 @@ impl Figures {
 
     /// Adds what was counted to what all isolates have, and gives the sums: those of this isolate if there are no
     /// others, which is an error where there should be.
-    pub async fn tell(&self, figures: &[u64]) -> (Vec<u64>, Result<(), Trouble>) {
+    pub async fn tell(&self, figures: &[u64]) -> (Vec<u64>, Result<(), String>) {
         self.awaited.set(None);
         let mut told = self.untold.take();
         metrics::accumulate(&mut told, figures);
         let outcome = match &self.object {
-            Some(object) => object.add(BUILD, &told).await.map(Some),
+            Some(object) => added(object, &told).await.map(Some),
             None => Ok(None),
         };
         let (sums, outcome) = match outcome {
@@ -65,6 +67,17 @@ impl Figures {
         let mut untold = self.untold.borrow_mut();
         metrics::add(&mut untold, &sums);
         (sums, outcome)
+    }
+}
+
+/// How long the sums are waited for, in milliseconds: whoever reads the figures has those of one isolate then.
+const PATIENCE: u32 = 2_000;
+
+async fn added(object: &Sums, told: &[u64]) -> Result<Vec<u64>, String> {
+    let adding = pin!(object.add(BUILD, told));
+    match select(adding, pin!(TimeoutFuture::new(PATIENCE))).await {
+        Either::Left((sums, _)) => sums.map_err(|why| why.to_string()),
+        Either::Right(_) => Err("a Durable Object does not answer".to_owned()),
     }
 }
 

@@ -52,8 +52,8 @@ impl Isolate {
         !self.is_prepared.get() || self.figures.is_to_wait()
     }
 
-    /// What no client waits for: has the node's identity ready, which the first request may not have needed; and
-    /// then tells what was counted, after a while in which more is.
+    /// What no client waits for: has the node's identity ready and the configured keys created, which the first
+    /// request may not have needed; and then tells what was counted, after a while in which more is.
     pub async fn attend(&self) {
         if !self.is_prepared.replace(true) {
             // The answer is sent while this waits.
@@ -81,27 +81,24 @@ impl Isolate {
 ///
 /// # Errors
 /// What the operator should know, a line each.
-pub async fn of(env: &JsValue, bundled: &JsValue) -> Result<Rc<Isolate>, Vec<String>> {
+pub fn of(env: &JsValue) -> Result<Rc<Isolate>, Vec<String>> {
     if let Some(isolate) = there() {
         return Ok(isolate);
     }
-    let (config, warnings) = configuration::read(env, bundled)?;
+    let (config, warnings) = configuration::read(env)?;
     let platform = Workers::new(env, &config).map_err(|why| vec![why])?;
     let (figures, outside) = (platform.figures(), platform.outside());
     let service = Rc::new(Service::new(config, platform));
     for warning in warnings {
         warn(&warning);
     }
-    let is_prepared = service.is_to_be_prepared_first();
-    if is_prepared && let Some(warning) = service.prepare().await.map_err(|why| vec![why])? {
-        warn(&warning);
-    }
+    service.begin_unprepared();
     let names = service.credential_headers().into_iter();
     let isolate = Isolate {
         headers: names.map(JsValue::from).collect(),
         service,
         swept: Cell::new(now()),
-        is_prepared: Cell::new(is_prepared),
+        is_prepared: Cell::new(false),
         figures,
         outside,
     };

@@ -5,6 +5,7 @@
 use std::future::Future;
 use std::task::{Context, Poll, Waker};
 
+use outside::time;
 use request::Asked;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
@@ -27,27 +28,28 @@ mod verification;
 
 /// Answers a request: gives the answer, or a promise of it. Whatever happens, there is one.
 ///
-/// Method, URL and the client's address are the request's; so is the body, if it is small and has been read
-/// already. The configuration is that which the Worker was built with, if there is one.
+/// Method, URL and the client's address are the request's; it arrived at a time in milliseconds since 1970. The body is
+/// as `smallBody` in `http.mjs` gives it.
 #[wasm_bindgen]
 pub fn serve(
     request: web_sys::Request,
     method: String,
     url: String,
     ip: String,
-    body: Option<Vec<u8>>,
+    arrived: f64,
+    body: JsValue,
     env: JsValue,
-    configuration: JsValue,
 ) -> Result<JsValue, JsValue> {
     let asked = Asked {
         request,
         method,
         url,
         ip,
+        arrived: time(arrived),
         body,
     };
     let mut answer = Box::pin(async move {
-        match isolate::of(&env, &configuration).await {
+        match isolate::of(&env) {
             Ok(isolate) => request::answer(&isolate, asked).await,
             Err(faults) => {
                 for fault in faults {
@@ -79,6 +81,12 @@ pub async fn attend() {
     if let Some(isolate) = isolate::there() {
         isolate.attend().await;
     }
+}
+
+/// Has the configuration which the Worker was built with, if there is one, from now on.
+#[wasm_bindgen]
+pub fn bundled(configuration: Option<String>) {
+    configuration::bundle(configuration);
 }
 
 /// Has a function called, with the reason, when this instance panics: it must not be entered again.

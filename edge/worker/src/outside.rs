@@ -21,6 +21,9 @@ use crate::stream;
 /// The most bytes that the platform gives at once (Web Cryptography API, 10.1.1).
 const RANDOM_AT_ONCE: usize = 65_536;
 
+/// The longest time that a timer takes (HTML, 8.6: a signed number of milliseconds), 24 days.
+const LONGEST_SLEEP: u32 = i32::MAX as u32;
+
 /// What is outside of one service.
 #[derive(Clone)]
 pub struct Outside(Rc<Shared>);
@@ -65,8 +68,12 @@ pub fn global() -> WorkerGlobalScope {
 
 /// The time of the last thing that was waited for: the platform lets it stand still in between.
 pub fn now() -> Time {
-    let millis = js_sys::Date::now() as u64;
-    Time::from_nanos(millis.saturating_mul(1_000_000))
+    time(js_sys::Date::now())
+}
+
+/// A time in milliseconds since 1970.
+pub fn time(millis: f64) -> Time {
+    Time::from_nanos((millis as u64).saturating_mul(1_000_000))
 }
 
 impl World for Outside {
@@ -87,8 +94,8 @@ impl World for Outside {
     }
 
     async fn sleep(&self, duration: Duration) {
-        let millis = u32::try_from(duration.as_millis());
-        TimeoutFuture::new(millis.unwrap_or(u32::MAX)).await;
+        let millis = u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
+        TimeoutFuture::new(millis.min(LONGEST_SLEEP)).await;
     }
 
     async fn fetch(&self, request: Request) -> Result<Response, Fault> {

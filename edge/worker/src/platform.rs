@@ -133,7 +133,7 @@ impl Platform for Workers {
         nonce: Nonce,
         lives: Lifetime,
     ) -> Result<(), Replay> {
-        match self.seen.remember(identity, nonce, lives.until).await {
+        match self.seen.remember(identity, nonce, lives).await {
             Ok(taken) => taken,
             Err(why) => {
                 self.error(&format!(

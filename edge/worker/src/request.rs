@@ -1,17 +1,17 @@
 //! HTTP to the service, and back.
 
 use http::Uri;
-use js_sys::Array;
+use js_sys::{Array, ArrayBuffer, Uint8Array};
 use sealedge_core::auth::cloudflare::Told;
 use sealedge_core::auth::{Presented, signature};
 use sealedge_core::client::Client;
 use sealedge_core::response::{Answer, ContentType, Response};
 use sealedge_core::service::{Incoming, Request};
+use sealedge_core::time::Time;
 use wasm_bindgen::prelude::*;
 
 use crate::isolate::Isolate;
-use crate::outside::now;
-use crate::stream::received;
+use crate::stream::{RequestBody, received};
 
 /// A request, and what was read of it already.
 pub struct Asked {
@@ -24,8 +24,10 @@ pub struct Asked {
     /// The client's address. The platform writes it, but for requests of other Workers: one that calls this one by a
     /// service binding writes what it likes, here as in `request.cf`.
     pub ip: String,
-    /// Its body, if that is small.
-    pub body: Option<Vec<u8>>,
+    /// When it came.
+    pub arrived: Time,
+    /// Its body as `smallBody` in `http.mjs` gives it.
+    pub body: JsValue,
 }
 
 /// Answers a request.
@@ -35,11 +37,8 @@ pub async fn answer(isolate: &Isolate, asked: Asked) -> web_sys::Response {
     let Ok(uri) = asked.url.parse::<Uri>() else {
         return by_door(400, "the URL can't be read");
     };
-    let arrived = now();
-    let body = match asked.body {
-        Some(body) => Incoming::Whole(body),
-        None => received(asked.request.body()).await,
-    };
+    let arrived = asked.arrived;
+    let body = body(&asked).await;
     let client = if service.believes_cloudflare() {
         let told = Told::from_lines(&told(&asked.request));
         service.client_told(&told, &asked.ip, arrived)
@@ -59,6 +58,22 @@ pub async fn answer(isolate: &Isolate, asked: Asked) -> web_sys::Response {
         // There are none where the platform says that it hands out no logs.
         Answer::Subscription(_) => by_door(501, "logs can't be read here"),
     }
+}
+
+/// The body of a request.
+async fn body(asked: &Asked) -> Incoming<RequestBody> {
+    if let Some(small) = asked.body.dyn_ref::<ArrayBuffer>() {
+        return Incoming::Whole(Uint8Array::new(small).to_vec());
+    }
+    if asked.body.is_null() {
+        return Incoming::Later(RequestBody::Broken);
+    }
+    if asked.body.is_truthy() {
+        return Incoming::Later(RequestBody::Late);
+    }
+    let length = asked.request.headers().get("content-length").ok().flatten();
+    let length = length.and_then(|it| it.parse().ok()).unwrap_or_default();
+    received(asked.request.body(), length).await
 }
 
 /// What may prove who asks, if there is anything.

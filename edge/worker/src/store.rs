@@ -7,6 +7,7 @@ use sealedge_core::name::Name;
 use sealedge_core::platform::World;
 use sealedge_core::store::remote::Remote;
 use sealedge_core::store::{Renew, Store, StoreError};
+use sealedge_core::time::Time;
 use wasm_bindgen::JsValue;
 use worker_sys::DurableObjectNamespace;
 use zeroize::Zeroizing;
@@ -62,17 +63,43 @@ impl Keys {
         what: StoreOperation,
         work: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let counters = self.outside.counters();
-        counters.store_begin();
-        let begun = self.outside.now();
+        let mut counted = Counted::begin(&self.outside, what);
         let outcome = work.await;
-        let failure = match &outcome {
+        counted.failure = match &outcome {
             Err(StoreError::Unreachable(_)) => Some(StoreFailure::Unreachable),
             Err(StoreError::Failed(_)) => Some(StoreFailure::Failed),
             _ => None,
         };
-        counters.store_end(what, failure, self.outside.now().since(begun));
         outcome
+    }
+}
+
+/// An operation that is under way, and is counted at its end: even if nobody waits for that any more, and the store
+/// has not answered.
+struct Counted<'o> {
+    outside: &'o Outside,
+    what: StoreOperation,
+    begun: Time,
+    failure: Option<StoreFailure>,
+}
+
+impl<'o> Counted<'o> {
+    fn begin(outside: &'o Outside, what: StoreOperation) -> Self {
+        outside.counters().store_begin();
+        Self {
+            outside,
+            what,
+            begun: outside.now(),
+            failure: Some(StoreFailure::Unreachable),
+        }
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        let took = self.outside.now().since(self.begun);
+        let counters = self.outside.counters();
+        counters.store_end(self.what, self.failure, took);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Bodies that come bit by bit.
 
+use std::future::pending;
 use std::pin::pin;
 
 use futures_util::future::{Either, select};
@@ -11,18 +12,29 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{ReadableStream, ReadableStreamDefaultReader};
 
-/// How long a body may take to begin, in milliseconds; one that has not by then is taken for empty.
+/// How long a body may take to begin, in milliseconds. Only when it has is it known that there is one.
 const BEGINNING: u32 = 10_000;
 
-/// The body of a request: what has come of it, and the rest.
-pub struct RequestBody {
-    begun: Vec<u8>,
-    rest: ReadableStreamDefaultReader,
+/// The body of a request, of which not all has been read.
+pub enum RequestBody {
+    /// What has come of it, and the rest.
+    Begun {
+        begun: Vec<u8>,
+        rest: ReadableStreamDefaultReader,
+        /// How many bytes it has, if that is said.
+        length: usize,
+    },
+    /// It broke off.
+    Broken,
+    /// It does not come: the request waits for it until its time is over, if it needs it.
+    Late,
 }
 
 /// The body of a request: whole, if there is nothing in it. That shows only when it is read: a request may
 /// have an empty body whose length was not said.
-pub async fn received(body: Option<ReadableStream>) -> Incoming<RequestBody> {
+///
+/// Its `length` in bytes is 0 if it is not said.
+pub async fn received(body: Option<ReadableStream>, length: usize) -> Incoming<RequestBody> {
     let reader = body.map(|body| ReadableStreamDefaultReader::new(&body));
     let Some(Ok(rest)) = reader else {
         return Incoming::Whole(Vec::new());
@@ -31,21 +43,34 @@ pub async fn received(body: Option<ReadableStream>) -> Incoming<RequestBody> {
         Either::Left((first, _)) => first,
         Either::Right(_) => {
             let _ = rest.cancel();
-            Ok(None)
+            return Incoming::Later(RequestBody::Late);
         }
     };
-    let begun = match first {
-        Ok(None) => return Incoming::Whole(Vec::new()),
-        Ok(Some(begun)) => begun.to_vec(),
-        // Whoever reads on sees it.
-        Err(_) => Vec::new(),
-    };
-    Incoming::Later(RequestBody { begun, rest })
+    match first {
+        Ok(None) => Incoming::Whole(Vec::new()),
+        Ok(Some(begun)) => Incoming::Later(RequestBody::Begun {
+            begun: begun.to_vec(),
+            rest,
+            length,
+        }),
+        Err(_) => Incoming::Later(RequestBody::Broken),
+    }
 }
 
 impl Body for RequestBody {
     async fn read(self, limit: usize) -> Result<Vec<u8>, BodyError> {
-        rest(self.begun, &self.rest, limit).await
+        match self {
+            Self::Begun {
+                mut begun,
+                rest,
+                length,
+            } => {
+                begun.reserve_exact(length.min(limit).saturating_sub(begun.len()));
+                self::rest(begun, &rest, limit).await
+            }
+            Self::Broken => Err(BodyError::Broken),
+            Self::Late => pending().await,
+        }
     }
 }
 

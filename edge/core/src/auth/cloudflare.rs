@@ -13,7 +13,7 @@ pub struct Told {
     pub presented: String,
     /// `certVerified`: `SUCCESS` if an authority of the account has issued it, revoked or not.
     pub verified: String,
-    /// `certRevoked`: `1` if it is revoked.
+    /// `certRevoked`: `1` if it is revoked, else `0`.
     pub revoked: String,
     /// `certRFC9440`: the certificate; empty if it has more than 10 KiB.
     pub certificate: String,
@@ -46,14 +46,14 @@ impl Told {
         self.presented == "1"
     }
 
-    /// Whether Cloudflare says that it is revoked.
+    /// Whether Cloudflare says that it is revoked, or does not say that it isn't.
     pub fn is_revoked(&self) -> bool {
-        self.revoked == "1"
+        self.revoked != "0"
     }
 
     /// Whether Cloudflare says that it is good: issued by an authority of the account, valid and not revoked.
     pub fn is_verified(&self) -> bool {
-        self.verified == "SUCCESS" && self.revoked == "0"
+        self.verified == "SUCCESS" && !self.is_revoked()
     }
 
     /// The certificate (DER), and then those that came with it (RFC 9440, 2); `None` if they can't be read.

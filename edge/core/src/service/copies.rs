@@ -108,7 +108,7 @@ impl<P: Platform> Service<P> {
         let until = read.after(self.expiry.offline);
         let kept = match sealed {
             Ok(copy) => {
-                let keep = copies.keep(name, &copy, known.ticket, until);
+                let keep = copies.keep(name, &copy, known.ticket, read, until);
                 self.patiently(keep).await
             }
             Err(why) => Err(why.to_string()),

@@ -51,8 +51,14 @@ impl<P: Platform> Service<P> {
 
     /// Deletes a key, and what is left of it anywhere else.
     pub(crate) async fn delete_key(&self, name: &Name) -> Result<(), Error> {
+        // If the time of the request is over before the store has said anything, no cache may know better either.
+        self.platform.invalidate(name).await;
+        let _forgotten = Forgotten {
+            service: self,
+            name,
+        };
         let deleted = self.delete_stored(name).await;
-        // Whatever the store said, from here on no cache may know better.
+        // Nor what was read meanwhile, whatever the store said.
         self.platform.invalidate(name).await;
         deleted.map_err(|source| match source {
             StoreError::NotFound => Error::NotFound(Kind::Key),
@@ -100,12 +106,13 @@ impl<P: Platform> Service<P> {
             }
             begun => begun,
         };
-        if self.owes_keys.get() {
+        let read = self.platform.now();
+        let mut found = self.platform.store().get(name).await;
+        if matches!(found, Err(StoreError::NotFound)) && self.owes_keys.get() {
             // It may be one of those; whether the node is unsealed is asked where it matters.
             let _ = self.unseal().await;
+            found = self.platform.store().get(name).await;
         }
-        let read = self.platform.now();
-        let found = self.platform.store().get(name).await;
         self.is_away
             .set(matches!(found, Err(StoreError::Unreachable(_))));
         match found {
@@ -219,6 +226,18 @@ impl<P: Platform> Service<P> {
     /// Drops the key from this instance's cache, and keeps reads that have begun from filling it.
     pub fn forget(&self, name: &Name) {
         self.cache.forget(name);
+    }
+}
+
+/// A key that this instance forgets at the end, whatever ends it.
+struct Forgotten<'s, P: Platform> {
+    service: &'s Service<P>,
+    name: &'s Name,
+}
+
+impl<P: Platform> Drop for Forgotten<'_, P> {
+    fn drop(&mut self) {
+        self.service.forget(self.name);
     }
 }
 

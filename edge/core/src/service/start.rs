@@ -18,6 +18,7 @@ impl<P: Platform> Service<P> {
             Ok(()) => {
                 let created = self.create_keys().await;
                 created.map_err(|error| uncreated(&error))?;
+                self.owes_keys.set(false);
                 Ok(self.sealing.warning(&self.platform).await)
             }
             Err(SealingError::Away(_)) => {
@@ -32,9 +33,10 @@ impl<P: Platform> Service<P> {
         }
     }
 
-    /// Whether requests have to wait for [`Service::prepare`]: they may be for keys that it creates.
-    pub fn is_to_be_prepared_first(&self) -> bool {
-        !self.keys.is_empty()
+    /// Has requests served before [`Service::prepare`]: one that misses a key has those created that the
+    /// configuration wants to exist.
+    pub fn begin_unprepared(&self) {
+        self.owes_keys.set(!self.keys.is_empty());
     }
 
     /// This node's fingerprint, by which records and errors name it, once its identity is there.

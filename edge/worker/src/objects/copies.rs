@@ -11,10 +11,13 @@ use super::{Trouble, millis, rows, stub};
 
 /// Times are in milliseconds since 1970. The number counts burials and their ends, and is never set back: what it was
 /// is a reader's ticket, and what it became is a burial's own number.
-const TABLES: [&str; 4] = [
-    "CREATE TABLE IF NOT EXISTS copies (name TEXT PRIMARY KEY, copy BLOB NOT NULL, until REAL NOT NULL) \
-     WITHOUT ROWID, STRICT",
+const TABLES: [&str; 6] = [
+    "CREATE TABLE IF NOT EXISTS copies (name TEXT PRIMARY KEY, copy BLOB NOT NULL, read REAL NOT NULL, \
+     until REAL NOT NULL) WITHOUT ROWID, STRICT",
     "CREATE TABLE IF NOT EXISTS burials (number INTEGER PRIMARY KEY, name TEXT NOT NULL, until REAL NOT NULL) STRICT",
+    // There may be many, if a store is away for long, and each read asks for those of its name.
+    "CREATE INDEX IF NOT EXISTS burials_by_name ON burials (name)",
+    "CREATE INDEX IF NOT EXISTS burials_by_end ON burials (until)",
     "CREATE TABLE IF NOT EXISTS count (id INTEGER PRIMARY KEY CHECK (id = 0), number INTEGER NOT NULL) STRICT",
     "INSERT INTO count VALUES (0, 0) ON CONFLICT DO NOTHING",
 ];
@@ -53,21 +56,24 @@ impl Copies {
         Ok(found.into_iter().next().unwrap_or_default())
     }
 
-    /// Keeps a copy, unless the ticket is old or the name is buried.
+    /// Keeps a copy, unless the ticket is old, the name is buried, or a copy was read later.
     pub fn keep(
         &self,
         name: JsValue,
         copy: JsValue,
         ticket: f64,
+        read: f64,
         until: f64,
     ) -> Result<(), JsValue> {
         self.end_burials()?;
         self.prune()?;
-        let statement = "INSERT INTO copies SELECT ?1, ?2, ?3 \
-                         WHERE ?4 = (SELECT number FROM count) \
+        let statement = "INSERT INTO copies SELECT ?1, ?2, ?3, ?4 \
+                         WHERE ?5 = (SELECT number FROM count) \
                          AND NOT EXISTS (SELECT 1 FROM burials WHERE name = ?1) \
-                         ON CONFLICT (name) DO UPDATE SET copy = excluded.copy, until = excluded.until";
-        let values = [name, copy, until.into(), ticket.into()];
+                         ON CONFLICT (name) DO UPDATE \
+                         SET copy = excluded.copy, read = excluded.read, until = excluded.until \
+                         WHERE excluded.read >= copies.read";
+        let values = [name, copy, read.into(), until.into(), ticket.into()];
         rows(&self.sql, statement, values).map(drop)
     }
 
@@ -127,6 +133,7 @@ extern "C" {
         name: &str,
         copy: Uint8Array,
         ticket: f64,
+        read: f64,
         until: f64,
     ) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch)]
@@ -163,12 +170,13 @@ impl Part {
         name: &str,
         copy: &[u8],
         Ticket(ticket): Ticket,
+        read: Time,
         until: Time,
     ) -> Result<(), Trouble> {
         // Copied: a view would hand out all of the memory.
         let copy = Uint8Array::from(copy);
         self.0
-            .keep(name, copy, ticket as f64, millis(until))
+            .keep(name, copy, ticket as f64, millis(read), millis(until))
             .await?;
         Ok(())
     }

@@ -9,6 +9,7 @@ use crate::copies::{Burial, Copies, Found, Ticket};
 /// All that is kept, by whomever.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chest {
+    /// Each with the time when it was read.
     pub copies: BTreeMap<Name, (Vec<u8>, Time)>,
     burials: Vec<(u64, Name, Time)>,
     number: u64,
@@ -37,10 +38,14 @@ impl Chest {
         }
     }
 
-    fn keep(&mut self, name: &Name, copy: &[u8], ticket: Ticket, until: Time, now: Time) {
+    fn keep(&mut self, name: &Name, copy: &[u8], ticket: Ticket, read: Time, now: Time) {
         self.end_burials(now);
-        if ticket == Ticket(self.number) && !self.is_buried(name) {
-            self.copies.insert(name.clone(), (copy.to_vec(), until));
+        let is_younger = self
+            .copies
+            .get(name)
+            .is_none_or(|(_, other)| read >= *other);
+        if ticket == Ticket(self.number) && !self.is_buried(name) && is_younger {
+            self.copies.insert(name.clone(), (copy.to_vec(), read));
         }
     }
 
@@ -89,9 +94,10 @@ impl Copies for Kept {
         name: &Name,
         copy: &[u8],
         ticket: Ticket,
-        until: Time,
+        read: Time,
+        _until: Time,
     ) -> Result<(), String> {
-        self.with(|chest, now| chest.keep(name, copy, ticket, until, now))
+        self.with(|chest, now| chest.keep(name, copy, ticket, read, now))
             .await
     }
 
