@@ -114,8 +114,8 @@ impl Platforms {
 
     /// Puts something as the copy of `k`.
     fn put(&self, copy: Vec<u8>) {
-        let until = self.fake.now().after(Duration::from_secs(3600));
-        self.chest.borrow_mut().copies.insert(name(), (copy, until));
+        let read = self.fake.now();
+        self.chest.borrow_mut().copies.insert(name(), (copy, read));
     }
 
     /// Whether a request has been to the key store since the last.
