@@ -65,6 +65,7 @@ test("the configuration is part of the Worker, unless a variable has another", a
   await refuses({ bindings: { SEALEDGE_IDENTITY }, replace }, ["sealedge.yml: line 1: version:"]);
   const both = await start({ bindings, replace });
   assert.equal((await send(both, "GET", "/v1/identity/self/describe", bearer)).status, 200);
+  await logged(both, "sealedge.yml is part of this Worker and not used");
   await both.stop();
 });
 

@@ -28,7 +28,9 @@ pub fn bundle(configuration: Option<String>) {
 /// # Errors
 /// All that is wrong with it, a line each.
 pub fn read(env: &JsValue) -> Result<(Config, Vec<String>), Vec<String>> {
-    let (name, document) = match (binding::text(env, NAME), BUNDLED.with_borrow(Clone::clone)) {
+    let bundled = BUNDLED.with_borrow(Clone::clone);
+    let is_bundled = bundled.is_some();
+    let (name, document) = match (binding::text(env, NAME), bundled) {
         (Some(document), _) => (NAME, document),
         (None, Some(document)) => (FILE, document),
         (None, None) => {
@@ -40,9 +42,13 @@ pub fn read(env: &JsValue) -> Result<(Config, Vec<String>), Vec<String>> {
     };
     let variable = |name: &str| binding::text(env, name);
     let line = |problem: &dyn ToString| format!("{name}: {}", problem.to_string());
+    let unused = (name == NAME && is_bundled).then(|| {
+        format!("{FILE} is part of this Worker and not used: the variable `{NAME}` comes first")
+    });
     match parse_for_workers(&document, &variable) {
         Ok(Parsed { config, warnings }) => {
-            Ok((config, warnings.iter().map(|it| line(it)).collect()))
+            let warnings = warnings.iter().map(|it| line(it));
+            Ok((config, unused.into_iter().chain(warnings).collect()))
         }
         Err(problems) => Err(problems.iter().map(|it| line(it)).collect()),
     }

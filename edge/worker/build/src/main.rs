@@ -9,7 +9,7 @@ use std::error::Error;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{self, Command};
 
 use wasm_bindgen_cli_support::Bindgen;
 
@@ -65,7 +65,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../..")
         .canonicalize()?;
-    let out = root.join("target").join(made.folder);
+    let folder = root.join("target").join(made.folder);
+    // Whoever bundles it meanwhile, or builds it a second time, sees no file that is half written.
+    let out = folder.with_extension(process::id().to_string());
     let module = compile(&root, &made)?;
     fs::create_dir_all(&out)?;
     Bindgen::new()
@@ -84,6 +86,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     if made.is_configured {
         fs::write(out.join("configuration.mjs"), configuration(&root)?)?;
     }
+    fs::create_dir_all(&folder)?;
+    for file in fs::read_dir(&out)? {
+        let file = file?;
+        fs::rename(file.path(), folder.join(file.file_name()))?;
+    }
+    fs::remove_dir(&out)?;
     Ok(())
 }
 
