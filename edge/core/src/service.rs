@@ -26,19 +26,19 @@ use crate::sealing::Sealing;
 use crate::store::Store;
 use crate::time::Time;
 use bearers::Bearers;
+use cloudflare::Judged;
 use copies::Said;
 use seen::Seen;
 use signers::Signers;
-use told::Judged;
 
 mod bearers;
+mod cloudflare;
 mod copies;
 mod credentials;
 mod keys;
 mod seen;
 mod signers;
 mod start;
-mod told;
 
 pub(crate) use credentials::Caller;
 

@@ -1,4 +1,4 @@
-//! What this isolate has counted, and its way to what all have.
+//! What this isolate has counted, the platform's counters among it, and its way to what all have.
 
 use std::cell::{Cell, RefCell};
 use std::pin::pin;
@@ -7,12 +7,13 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use gloo_timers::future::TimeoutFuture;
 use sealedge_core::metrics;
+use sealedge_core::platform::World;
 use sealedge_core::time::Time;
 use wasm_bindgen::JsValue;
 
 use crate::binding;
 use crate::objects::figures::{BINDING, Sums};
-use crate::outside::now;
+use crate::outside::{Outside, now};
 
 /// How long an isolate gathers before it tells: the object would else have as much to do as all isolates have.
 pub const GATHERING: Duration = Duration::from_secs(10);
@@ -21,6 +22,7 @@ pub const GATHERING: Duration = Duration::from_secs(10);
 pub struct Figures {
     /// None if it is not bound: then the figures are those of this isolate alone.
     object: Option<Sums>,
+    outside: Outside,
     untold: RefCell<Vec<u64>>,
     /// When somebody has begun to wait until it is to be told.
     awaited: Cell<Option<Time>>,
@@ -28,8 +30,9 @@ pub struct Figures {
 
 impl Figures {
     /// Nothing is counted.
-    pub fn new(env: &JsValue) -> Self {
+    pub fn new(env: &JsValue, outside: Outside) -> Self {
         Self {
+            outside,
             object: binding::objects(env, BINDING).ok().map(Sums::new),
             untold: RefCell::default(),
             awaited: Cell::default(),
@@ -48,25 +51,24 @@ impl Figures {
         true
     }
 
-    /// Adds what was counted to what all isolates have, and gives the sums: those of this isolate if there are no
-    /// others, which is an error where there should be.
-    pub async fn tell(&self, figures: &[u64]) -> (Vec<u64>, Result<(), String>) {
+    /// Adds what the service has counted, and the platform, to what all isolates have, and gives the sums: those of
+    /// this isolate if there are no others, or they are not to be had, which the log says.
+    pub async fn tell(&self, mut figures: Vec<u64>) -> Vec<u64> {
         self.awaited.set(None);
+        metrics::add(&mut figures, &self.outside.counters().take());
         let mut told = self.untold.take();
-        metrics::accumulate(&mut told, figures);
-        let outcome = match &self.object {
-            Some(object) => added(object, &told).await.map(Some),
-            None => Ok(None),
-        };
-        let (sums, outcome) = match outcome {
-            Ok(Some(sums)) => return (sums, Ok(())),
-            Ok(None) => (told, Ok(())),
-            Err(why) => (told, Err(why)),
-        };
+        metrics::accumulate(&mut told, &figures);
+        if let Some(object) = &self.object {
+            match added(object, &told).await {
+                Ok(sums) => return sums,
+                Err(why) => self.outside.error(&format!(
+                    "the figures are those of one isolate alone, and added up later: {why}"
+                )),
+            }
+        }
         // Others have counted meanwhile.
-        let mut untold = self.untold.borrow_mut();
-        metrics::add(&mut untold, &sums);
-        (sums, outcome)
+        metrics::add(&mut self.untold.borrow_mut(), &told);
+        told
     }
 }
 

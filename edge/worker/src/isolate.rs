@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use js_sys::Array;
-use sealedge_core::metrics;
 use sealedge_core::platform::World;
 use sealedge_core::service::Service;
 use sealedge_core::time::Time;
@@ -67,12 +66,7 @@ impl Isolate {
             }
         }
         self.outside.sleep(GATHERING).await;
-        let mut figures = self.service.take_counters();
-        metrics::add(&mut figures, &self.outside.counters().take());
-        if let (_, Err(why)) = self.figures.tell(&figures).await {
-            self.outside
-                .error(&format!("figures are not added up, and will be: {why}"));
-        }
+        self.figures.tell(self.service.take_counters()).await;
     }
 }
 
@@ -94,16 +88,16 @@ pub fn of(env: &JsValue) -> Result<Rc<Isolate>, Vec<String>> {
     }
     service.begin_unprepared();
     let names = service.credential_headers().into_iter();
-    let isolate = Isolate {
+    let isolate = Rc::new(Isolate {
         headers: names.map(JsValue::from).collect(),
         service,
         swept: Cell::new(now()),
         is_prepared: Cell::new(false),
         figures,
         outside,
-    };
-    // Others may have been faster: then it is theirs.
-    Ok(ISOLATE.with(|kept| kept.get_or_init(|| Rc::new(isolate)).clone()))
+    });
+    // Nothing was waited for since there was none.
+    Ok(ISOLATE.with(|kept| kept.get_or_init(|| isolate).clone()))
 }
 
 fn warn(warning: &str) {

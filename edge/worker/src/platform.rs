@@ -11,7 +11,6 @@ use sealedge_core::config::Config;
 use sealedge_core::copies::Copies;
 use sealedge_core::crypto::RustCrypto;
 use sealedge_core::identity::Identity;
-use sealedge_core::metrics;
 use sealedge_core::name::Name;
 use sealedge_core::outgoing::{Fault, Request, Response};
 use sealedge_core::platform::{Platform, System, World};
@@ -51,13 +50,11 @@ impl Workers {
             seen: Seen::new(env)?,
             authorities: authorities.transpose().map_err(|why| why.to_string())?,
             started: outside.now(),
-            figures: Rc::new(Figures::new(env)),
+            figures: Rc::new(Figures::new(env, outside.clone())),
             outside,
         })
     }
-}
 
-impl Workers {
     /// What this isolate has counted.
     pub fn figures(&self) -> Rc<Figures> {
         self.figures.clone()
@@ -111,7 +108,7 @@ impl Platform for Workers {
         &RustCrypto
     }
 
-    /// By the platform: it takes a fifth of the time that it takes in wasm.
+    /// By WebCrypto, whose code is native.
     async fn verifies(&self, key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
         verification::verifies(key, message, signature).await
     }
@@ -151,15 +148,8 @@ impl Platform for Workers {
 
     /// Those of all isolates, but for what the others have counted in the last seconds; the gauges are of this
     /// one.
-    async fn totals(&self, mut figures: Vec<u64>) -> Vec<u64> {
-        metrics::add(&mut figures, &self.outside.counters().take());
-        let (totals, outcome) = self.figures.tell(&figures).await;
-        if let Err(why) = outcome {
-            self.error(&format!(
-                "the figures are those of one isolate alone: {why}"
-            ));
-        }
-        totals
+    async fn totals(&self, figures: Vec<u64>) -> Vec<u64> {
+        self.figures.tell(figures).await
     }
 
     fn system(&self) -> System {

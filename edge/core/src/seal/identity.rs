@@ -163,8 +163,8 @@ fn seed(text: &str) -> Result<Secret, InvalidText> {
 
 /// A node's public keys: whom a record is sealed for, and whose signature is trusted.
 ///
-/// They are read when they are first needed: to see that two numbers are a point of a curve takes a platform that
-/// starts for a request as long as all else that the request needs.
+/// They are read when they are first needed: to see that a number is a point of a curve takes arithmetic that few of
+/// the requests for which a platform starts need.
 #[derive(Clone)]
 pub struct Recipient {
     payload: [u8; RECIPIENT_LENGTH],

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::api_key::{ApiKey, NotAnApiKey};
 use crate::identity::Identity;
 
-/// Identities by the hash of their API key: to work one out takes longer than all else of a request.
+/// Identities by the hash of their API key: to work one out takes a multiplication on the curve.
 ///
 /// Only those with rights are kept, so their number is bounded by the configuration; and no key is.
 #[derive(Default)]

@@ -16,11 +16,11 @@ use chest::Kept;
 use zeroize::Zeroizing;
 
 mod chest;
+mod cloudflare;
 mod copies;
 mod edge;
 mod interleavings;
 mod renewal;
-mod told;
 mod unseal;
 
 const ADMIN: Identity = Identity::from_bytes([1; 32]);

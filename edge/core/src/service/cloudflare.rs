@@ -19,7 +19,7 @@ const JUDGED: Duration = Duration::from_secs(60);
 /// How many are remembered: one identity may have many certificates.
 const MOST: usize = 1024;
 
-/// Certificates that were judged, by their texts: to read and verify one takes longer than all else of a request.
+/// Certificates that were judged, by their texts, for to read and verify one takes its time.
 /// Only those of clients with rights are kept, so that nobody else can drive them out.
 #[derive(Default)]
 pub(super) struct Judged(RefCell<HashMap<String, (Principal, Time), FxBuildHasher>>);
