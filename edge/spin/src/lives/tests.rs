@@ -1,0 +1,201 @@
+//! Creates, deletes and reads in all orders.
+
+use std::cell::RefCell;
+
+use super::*;
+use crate::model::{self, Contents, Event, Play, Replay, is_orderly};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    /// Creates a key with this value.
+    Create(u8),
+    Delete,
+    Get,
+    List,
+}
+
+use Call::{Create, Delete, Get, List};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Outcome {
+    Done(bool),
+    Found(Option<Vec<u8>>),
+    Failed,
+}
+
+fn name() -> Name {
+    Name::new("key").unwrap()
+}
+
+fn call<K: KeyValue>(lives: &Lives<K>, call: Call) -> Result<Outcome, Trouble> {
+    Ok(match call {
+        Create(value) => Outcome::Done(lives.create(&name(), &[value])?),
+        Delete => Outcome::Done(lives.delete(&name())?),
+        Get => Outcome::Found(lives.get(&name())?),
+        List => Outcome::Done(!lives.list("", None, 9)?.is_empty()),
+    })
+}
+
+struct Scripts<'s>(&'s [&'s [Call]]);
+
+impl Scripts<'_> {
+    fn calls(&self) -> Vec<Call> {
+        self.0.concat()
+    }
+
+    fn play(&self, stops: usize) -> usize {
+        model::play(self, self.0, stops).unwrap_or_else(|why| panic!("{why}"))
+    }
+}
+
+/// What a store does that has a key or none: whether the call would say what it says.
+fn at_once(key: &mut Option<u8>, call: Call, outcome: Option<&Outcome>) -> bool {
+    let says = |expected: Outcome| outcome.is_none_or(|it| *it == expected);
+    match call {
+        Create(value) => {
+            let is_free = key.is_none();
+            key.get_or_insert(value);
+            says(Outcome::Done(is_free))
+        }
+        Delete => says(Outcome::Done(key.take().is_some())),
+        Get => says(Outcome::Found(key.map(|value| vec![value]))),
+        List => says(Outcome::Done(key.is_some())),
+    }
+}
+
+impl Play for Scripts<'_> {
+    type Call = Call;
+    type Outcome = Outcome;
+
+    fn run(&self, what: Call, store: &Replay<'_>) -> Result<Outcome, Trouble> {
+        match call(&Lives::new(store, true), what) {
+            // It has given up: it may have been done or not.
+            Err(Trouble::Busy) => Ok(Outcome::Failed),
+            other => other,
+        }
+    }
+
+    /// What is found afterwards has to follow from an order of all calls as well; and the name is of use.
+    fn judge(&self, history: &[Event<Outcome>], contents: &Contents) -> Result<(), String> {
+        let mut calls = self.calls();
+        let mut history = history.to_vec();
+        let has_failed = |event: &Event<Outcome>| event.outcome == Some(Outcome::Failed);
+        let failed: Vec<usize> = history
+            .iter()
+            .filter(|it| has_failed(it))
+            .map(|it| it.call)
+            .collect();
+        for event in &mut history {
+            event.outcome = event.outcome.take().filter(|it| *it != Outcome::Failed);
+            event.after.retain(|call| !failed.contains(call));
+        }
+        let store = Plain(RefCell::new(contents.clone()));
+        let lives = Lives::new(&store, true);
+        for later in [
+            List,
+            Get,
+            Create(9),
+            Get,
+            List,
+            Delete,
+            Get,
+            List,
+            Create(8),
+            Get,
+        ] {
+            let outcome = call(&lives, later).map_err(|why| format!("{later:?}: {why}"))?;
+            let ended = history.iter().filter(|event| event.outcome.is_some());
+            let after = ended.map(|event| event.call).collect();
+            history.push(Event {
+                call: calls.len(),
+                after,
+                outcome: Some(outcome),
+            });
+            calls.push(later);
+        }
+        let done = |key: &mut Option<u8>, event: &Event<Outcome>| {
+            at_once(key, calls[event.call], event.outcome.as_ref())
+        };
+        match is_orderly(&history, &None, &done) {
+            true => Ok(()),
+            false => {
+                let outcomes = history
+                    .iter()
+                    .map(|it| (calls[it.call], &it.after, &it.outcome));
+                let outcomes: Vec<_> = outcomes.collect();
+                Err(format!("no order explains {outcomes:?}"))
+            }
+        }
+    }
+}
+
+/// A store for one alone.
+pub struct Plain(pub RefCell<Contents>);
+
+impl KeyValue for &Plain {
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Trouble> {
+        Ok(self.0.borrow().get(key).cloned())
+    }
+
+    fn set(&self, key: &str, value: &[u8]) -> Result<(), Trouble> {
+        self.0.borrow_mut().insert(key.into(), value.into());
+        Ok(())
+    }
+
+    fn delete(&self, key: &str) -> Result<(), Trouble> {
+        self.0.borrow_mut().remove(key);
+        Ok(())
+    }
+
+    fn exists(&self, key: &str) -> Result<bool, Trouble> {
+        Ok(self.0.borrow().contains_key(key))
+    }
+
+    fn keys(&self) -> Result<Vec<String>, Trouble> {
+        Ok(self.0.borrow().keys().cloned().collect())
+    }
+
+    fn increment(&self, key: &str, by: i64) -> Result<i64, Trouble> {
+        let sum = self
+            .get(key)?
+            .and_then(|it| crate::keyvalue::number(&it))
+            .unwrap_or(0)
+            + by;
+        self.set(key, sum.to_string().as_bytes())?;
+        Ok(sum)
+    }
+
+    fn pause(&self, _: u32) -> bool {
+        false
+    }
+}
+
+#[test]
+fn two_creates_with_a_stop() {
+    let states = Scripts(&[&[Create(1)], &[Create(2)]]).play(1);
+    println!("{states} states");
+}
+
+#[test]
+fn two_creates_and_two_deletes_with_a_stop() {
+    let states = Scripts(&[&[Create(1)], &[Create(2)], &[Delete], &[Delete]]).play(1);
+    println!("{states} states");
+}
+
+#[test]
+fn what_was_deleted_is_created_anew() {
+    let states = Scripts(&[&[Create(1), Delete], &[Create(2), Get], &[Delete]]).play(1);
+    println!("{states} states");
+}
+
+#[test]
+fn whoever_reads_meanwhile() {
+    let states = Scripts(&[&[Create(1), Delete, Create(2)], &[Get, Get], &[Delete]]).play(0);
+    println!("{states} states");
+}
+
+#[test]
+fn three_creates() {
+    let states = Scripts(&[&[Create(1)], &[Create(2)], &[Create(3)]]).play(1);
+    println!("{states} states");
+}
