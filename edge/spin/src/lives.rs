@@ -24,7 +24,7 @@ use crate::keyvalue::{KeyValue, Trouble};
 use crate::places::{self, Mark};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 const FIRST: u64 = 1;
 
@@ -32,14 +32,9 @@ const FIRST: u64 = 1;
 /// them can be played only if they are few.
 const TRIES: u32 = if cfg!(test) { 2 } else { 16 };
 
-/// What `dead` is where the store has no numbers: the store would take it for one all the same.
-const ENDED: &[u8] = b"00000001";
-
 /// The keys.
 pub struct Lives<K> {
     store: K,
-    /// Whether the store has numbers. Without them racing creates may replace one another.
-    atomics: bool,
 }
 
 /// How far a life is.
@@ -53,8 +48,8 @@ enum Stage {
 
 impl<K: KeyValue> Lives<K> {
     /// The keys in a store.
-    pub fn new(store: K, atomics: bool) -> Self {
-        Self { store, atomics }
+    pub fn new(store: K) -> Self {
+        Self { store }
     }
 
     /// Creates a key: false if there is one of this name.
@@ -102,7 +97,8 @@ impl<K: KeyValue> Lives<K> {
             match self.stage(name, life)? {
                 Stage::Open => return Ok(false),
                 Stage::Live => {
-                    let is_first = self.end(name, life)?;
+                    let dead = places::mark(name, life, Mark::Dead);
+                    let is_first = self.store.increment(&dead, 1)? == 1;
                     self.store.delete(&places::value(name, life))?;
                     self.store.delete(&places::mark(name, life, Mark::Live))?;
                     return Ok(is_first);
@@ -110,6 +106,11 @@ impl<K: KeyValue> Lives<K> {
                 Stage::Over => life = self.next(name, life)?,
             }
         }
+    }
+
+    /// Whether the store answers.
+    pub fn status(&self) -> Result<(), Trouble> {
+        self.store.exists(places::SWEPT).map(drop)
     }
 
     /// At most `limit` names that begin with `prefix` and come after `after`, in byte order.
@@ -140,13 +141,6 @@ impl<K: KeyValue> Lives<K> {
 
     /// Begins a life, if this is the one to do it: false if it has to be looked at again.
     fn begin(&self, name: &Name, life: u64, value: &[u8]) -> Result<bool, Trouble> {
-        if !self.atomics {
-            self.store.set(&places::value(name, life), value)?;
-            self.store
-                .set(&places::mark(name, life, Mark::Live), b"1")?;
-            self.point(name, life)?;
-            return Ok(true);
-        }
         let claims = places::mark(name, life, Mark::Claims);
         if self.store.increment(&claims, 1)? == 1 {
             self.store.set(&places::value(name, life), value)?;
@@ -186,16 +180,6 @@ impl<K: KeyValue> Lives<K> {
         }
         agreement::forget(&self.store, name, life, rounds)?;
         Ok(decision)
-    }
-
-    /// Ends a life: whether it was not over before.
-    fn end(&self, name: &Name, life: u64) -> Result<bool, Trouble> {
-        let dead = places::mark(name, life, Mark::Dead);
-        if !self.atomics {
-            self.store.set(&dead, ENDED)?;
-            return Ok(true);
-        }
-        Ok(self.store.increment(&dead, 1)? == 1)
     }
 
     /// The life after one that is over, of which no key is left: whoever has ended it may have stopped before that.

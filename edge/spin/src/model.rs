@@ -3,39 +3,22 @@
 //! What an instance does follows from what the store answers. So a call is carried on by one step by running it anew
 //! from its beginning with the answers that it has had: the first operation beyond them is its next step.
 //!
-//! A read says the same as long as nobody changes what it reads. So it is tried right after what its instance did before,
-//! and again whenever another one has changed that: every other order says the same as one of these, with the same calls
-//! ended before others begin or with more. Only the first operation of a call is tried at all times, for it is what
-//! begins the call.
+//! What changes nothing, such as a read, says the same as long as nobody changes what it is about. So it is tried right
+//! after what its instance did before, and again whenever another one has changed that: every other order says the same
+//! as one of these, with the same calls ended before others begin or with more. Only the first operation of a call is
+//! tried at all times, for it is what begins the call.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Debug;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
+
+use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::keyvalue::{KeyValue, Trouble};
 
 /// What is in the store, as Redis has it: numbers are digits.
 pub type Contents = BTreeMap<String, Vec<u8>>;
-
-impl Operation {
-    /// Whether a read says something else after a write.
-    fn is_changed_by(&self, write: &Self) -> bool {
-        let written = match write {
-            Self::Set(key, _) | Self::Delete(key) | Self::Increment(key, _) => key,
-            Self::Get(_) | Self::Keys => return false,
-        };
-        match self {
-            Self::Get(key) => key == written,
-            Self::Keys => true,
-            _ => false,
-        }
-    }
-
-    fn is_read(&self) -> bool {
-        matches!(self, Self::Get(_) | Self::Keys)
-    }
-}
 
 /// An operation of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +28,36 @@ enum Operation {
     Delete(String),
     Keys,
     Increment(String, i64),
+}
+
+impl Operation {
+    /// The key that it is about; none if all are.
+    fn key(&self) -> Option<&str> {
+        match self {
+            Self::Get(key) | Self::Set(key, _) | Self::Delete(key) | Self::Increment(key, _) => {
+                Some(key)
+            }
+            Self::Keys => None,
+        }
+    }
+
+    /// Whether it would change something.
+    fn changes(&self, contents: &Contents) -> bool {
+        match self {
+            Self::Get(_) | Self::Keys => false,
+            Self::Set(key, value) => contents.get(key) != Some(value),
+            Self::Delete(key) => contents.contains_key(key),
+            Self::Increment(..) => true,
+        }
+    }
+
+    /// Whether they are about the same.
+    fn meets(&self, other: &Self) -> bool {
+        match (self.key(), other.key()) {
+            (Some(one), Some(other)) => one == other,
+            _ => true,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -160,7 +173,7 @@ pub struct Event<O> {
     pub outcome: Option<O>,
 }
 
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone)]
 struct Instance<O> {
     /// The first of its calls, and how many there are.
     first: usize,
@@ -168,13 +181,22 @@ struct Instance<O> {
     /// The call that is under way, or is next, and its answers.
     at: usize,
     answers: Vec<Answer>,
-    stopped: bool,
-    /// It reads next, and waits until that has changed.
+    /// What it asks for next; none if it has come to its end.
+    next: Option<Operation>,
+    /// That changes nothing, and it waits until it does or says something else.
     waits: bool,
     events: Vec<Event<O>>,
 }
 
-#[derive(Clone, PartialEq, Eq, Hash)]
+impl<O: Hash> Hash for Instance<O> {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        // What is next follows from the answers, but that there is nothing if it was stopped.
+        let is_over = self.next.is_none();
+        (self.at, &self.answers, is_over, self.waits, &self.events).hash(hasher);
+    }
+}
+
+#[derive(Clone, Hash)]
 struct State<O> {
     contents: Contents,
     instances: Vec<Instance<O>>,
@@ -186,49 +208,43 @@ struct State<O> {
 pub fn play<P: Play>(play: &P, scripts: &[&[P::Call]], stops: usize) -> Result<usize, String> {
     let calls: Vec<P::Call> = scripts.concat();
     let mut first = 0;
-    let instances = scripts
-        .iter()
-        .map(|script| {
-            let instance = Instance {
-                first,
-                count: script.len(),
-                at: 0,
-                answers: Vec::new(),
-                stopped: false,
-                waits: false,
-                events: Vec::new(),
-            };
-            first += script.len();
-            instance
-        })
-        .collect();
-    let begun = State {
-        contents: Contents::new(),
-        instances,
-        stops,
+    let instance = |script: &&[P::Call]| {
+        let begun = first;
+        first += script.len();
+        Instance {
+            first: begun,
+            count: script.len(),
+            at: 0,
+            answers: Vec::new(),
+            next: run(play, script[0], &[]).0,
+            waits: false,
+            events: Vec::new(),
+        }
     };
+    let mut open = vec![State {
+        contents: Contents::new(),
+        instances: scripts.iter().map(instance).collect(),
+        stops,
+    }];
+    let game = Game { play, calls };
     let mut seen = HashSet::new();
-    let mut open = vec![begun];
     while let Some(state) = open.pop() {
         if !seen.insert(fingerprint(&state)) {
             continue;
         }
-        let mut is_over = true;
-        for number in 0..state.instances.len() {
-            let instance = &state.instances[number];
-            if instance.stopped || instance.at == instance.count {
+        for (number, instance) in state.instances.iter().enumerate() {
+            if instance.next.is_none() {
                 continue;
             }
-            is_over = false;
             if !instance.waits {
-                open.extend(stepped(play, &calls, &state, number));
+                open.extend(game.stepped(&state, number));
             }
             if state.stops > 0 && !instance.answers.is_empty() {
                 open.push(stopped(&state, number));
             }
         }
-        if is_over {
-            let events = state.instances.iter().flat_map(|it| it.events.clone());
+        if state.instances.iter().all(|it| it.next.is_none()) {
+            let events = state.instances.into_iter().flat_map(|it| it.events);
             let events: Vec<_> = events.collect();
             play.judge(&events, &state.contents)
                 .map_err(|why| format!("{why} {:#?}", shown(&state.contents)))?;
@@ -239,97 +255,72 @@ pub fn play<P: Play>(play: &P, scripts: &[&[P::Call]], stops: usize) -> Result<u
 
 /// So many states are told apart by 128 bits that no two are taken for one.
 fn fingerprint(state: &impl Hash) -> u128 {
-    let half = |salt: u8| {
-        let mut hasher = DefaultHasher::new();
-        (salt, state).hash(&mut hasher);
-        u128::from(hasher.finish())
-    };
-    half(0) << 64 | half(1)
+    let mut hasher = SipHasher13::new();
+    state.hash(&mut hasher);
+    hasher.finish128().into()
 }
 
 fn shown(contents: &Contents) -> Vec<String> {
-    let text =
-        |(key, value): (&String, &Vec<u8>)| format!("{key} = {}", String::from_utf8_lossy(value));
+    let text = |(key, value): (&String, &Vec<u8>)| {
+        format!("{key} = {}", String::from_utf8_lossy(value))
+    };
     contents.iter().map(text).collect()
 }
 
-/// What can become of a state by one more operation of an instance.
-fn stepped<P: Play>(
-    play: &P,
-    calls: &[P::Call],
-    state: &State<P::Outcome>,
-    number: usize,
-) -> Vec<State<P::Outcome>> {
-    let mut next = state.clone();
-    let Some(operation) = next.next_of(play, calls, number) else {
-        panic!("a call that asks for nothing");
-    };
-    next.carry_on(play, calls, number, operation.clone());
-    let mut readers = vec![number];
-    for other in 0..next.instances.len() {
-        if next.instances[other].waits
-            && let Some(read) = next.next_of(play, calls, other)
-            && read.is_changed_by(&operation)
-        {
-            readers.push(other);
+struct Game<'p, P: Play> {
+    play: &'p P,
+    calls: Vec<P::Call>,
+}
+
+impl<P: Play> Game<'_, P> {
+    /// What can become of a state by one more operation of an instance.
+    fn stepped(&self, state: &State<P::Outcome>, number: usize) -> Vec<State<P::Outcome>> {
+        let mut next = state.clone();
+        let Some(operation) = self.carry_on(&mut next, number) else {
+            return Vec::new();
+        };
+        let is_concerned = |(_, instance): &(usize, &Instance<_>)| {
+            let asks = instance.next.as_ref().filter(|_| !instance.answers.is_empty());
+            asks.is_some_and(|asks| asks.meets(&operation))
+        };
+        let others = state.instances.iter().enumerate();
+        let others = others.filter(|it| it.0 != number).filter(is_concerned);
+        let concerned: Vec<usize> = [number].into_iter().chain(others.map(|it| it.0)).collect();
+        concerned.into_iter().fold(vec![next], |states, number| {
+            let further = |state| self.with_idle(state, number);
+            states.into_iter().flat_map(further).collect()
+        })
+    }
+
+    /// The state, and all in which an instance has done more and more of what comes next and changes nothing.
+    fn with_idle(
+        &self,
+        mut state: State<P::Outcome>,
+        number: usize,
+    ) -> Vec<State<P::Outcome>> {
+        let mut states = Vec::new();
+        loop {
+            let instance = &mut state.instances[number];
+            instance.waits = false;
+            let next = instance.next.as_ref();
+            let is_first = instance.answers.is_empty();
+            if is_first || next.is_none_or(|next| next.changes(&state.contents)) {
+                states.push(state);
+                return states;
+            }
+            instance.waits = true;
+            states.push(state.clone());
+            self.carry_on(&mut state, number);
         }
     }
-    readers.iter().fold(vec![next], |states, reader| {
-        let read = |state| with_reads(play, calls, state, *reader);
-        states.into_iter().flat_map(read).collect()
-    })
-}
 
-/// The state, and all in which an instance has done more and more of the reads that come next.
-fn with_reads<P: Play>(
-    play: &P,
-    calls: &[P::Call],
-    mut state: State<P::Outcome>,
-    number: usize,
-) -> Vec<State<P::Outcome>> {
-    let mut states = Vec::new();
-    loop {
-        let instance = &mut state.instances[number];
-        instance.waits = false;
-        let is_under_way = !instance.answers.is_empty();
-        let next = is_under_way.then(|| state.next_of(play, calls, number));
-        let Some(read) = next.flatten().filter(Operation::is_read) else {
-            states.push(state);
-            return states;
-        };
-        let mut waiting = state.clone();
-        waiting.instances[number].waits = true;
-        states.push(waiting);
-        state.carry_on(play, calls, number, read);
-    }
-}
-
-impl<O: Clone> State<O> {
-    /// What an instance asks the store for next.
-    fn next_of<P: Play<Outcome = O>>(
-        &self,
-        play: &P,
-        calls: &[P::Call],
-        number: usize,
-    ) -> Option<Operation> {
-        let instance = &self.instances[number];
-        let call = calls[instance.first + instance.at];
-        run(play, call, &instance.answers).0
-    }
-
-    /// Does an operation for an instance.
-    fn carry_on<P: Play<Outcome = O>>(
-        &mut self,
-        play: &P,
-        calls: &[P::Call],
-        number: usize,
-        operation: Operation,
-    ) {
-        let events = self.instances.iter().flat_map(|it| &it.events);
+    /// Does what an instance asks for next.
+    fn carry_on(&self, state: &mut State<P::Outcome>, number: usize) -> Option<Operation> {
+        let events = state.instances.iter().flat_map(|it| &it.events);
         let ended = events.filter(|event| event.outcome.is_some());
         let ended = ended.map(|event| event.call).collect();
-        let answer = done(&mut self.contents, operation);
-        let instance = &mut self.instances[number];
+        let instance = &mut state.instances[number];
+        let operation = instance.next.take()?;
         let call = instance.first + instance.at;
         if instance.answers.is_empty() {
             instance.events.push(Event {
@@ -338,13 +329,19 @@ impl<O: Clone> State<O> {
                 outcome: None,
             });
         }
+        let answer = done(&mut state.contents, operation.clone());
         instance.answers.push(answer);
-        let (next, outcome) = run(play, calls[call], &instance.answers);
-        if next.is_none() {
+        let (next, outcome) = run(self.play, self.calls[call], &instance.answers);
+        instance.next = next;
+        if instance.next.is_none() {
             instance.events.last_mut().unwrap().outcome = outcome.ok();
             instance.at += 1;
             instance.answers.clear();
+            if instance.at < instance.count {
+                instance.next = run(self.play, self.calls[call + 1], &[]).0;
+            }
         }
+        Some(operation)
     }
 }
 
@@ -367,7 +364,7 @@ fn stopped<O: Clone>(state: &State<O>, number: usize) -> State<O> {
     let mut state = state.clone();
     state.stops -= 1;
     let instance = &mut state.instances[number];
-    instance.stopped = true;
+    instance.next = None;
     instance.waits = false;
     instance.answers.clear();
     state

@@ -68,7 +68,7 @@ impl Play for Scripts<'_> {
     type Outcome = Outcome;
 
     fn run(&self, what: Call, store: &Replay<'_>) -> Result<Outcome, Trouble> {
-        match call(&Lives::new(store, true), what) {
+        match call(&Lives::new(store), what) {
             // It has given up: it may have been done or not.
             Err(Trouble::Busy) => Ok(Outcome::Failed),
             other => other,
@@ -90,7 +90,7 @@ impl Play for Scripts<'_> {
             event.after.retain(|call| !failed.contains(call));
         }
         let store = Plain(RefCell::new(contents.clone()));
-        let lives = Lives::new(&store, true);
+        let lives = Lives::new(&store);
         for later in [
             List,
             Get,
@@ -130,6 +130,7 @@ impl Play for Scripts<'_> {
 }
 
 /// A store for one alone.
+#[derive(Default)]
 pub struct Plain(pub RefCell<Contents>);
 
 impl KeyValue for &Plain {
