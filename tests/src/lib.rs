@@ -16,3 +16,4 @@ pub mod pip;
 pub mod raw;
 pub mod server;
 pub mod soak;
+pub mod spin;
