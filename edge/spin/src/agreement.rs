@@ -79,10 +79,80 @@ pub fn agree(
 
 /// Takes away the voices of these rounds: when what was decided is to be seen elsewhere.
 pub fn forget(store: &impl KeyValue, name: &Name, life: u64, rounds: u32) -> Result<(), Trouble> {
-    for round in 1..=rounds {
-        for side in Decision::BOTH {
-            store.delete(&side.voice(name, life, round))?;
+    let rounds = (1..=rounds).flat_map(|round| Decision::BOTH.map(|side| (side, round)));
+    let voices = rounds.map(|(side, round)| side.voice(name, life, round));
+    store.delete_all(&voices.collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{self, Answered, Contents, Event, Plain, Play};
+
+    /// Each call is for one of the two.
+    struct Wishes;
+
+    fn name() -> Name {
+        Name::new("key").unwrap()
+    }
+
+    fn agreed(store: &impl KeyValue, wish: bool) -> Result<bool, Trouble> {
+        let wish = if wish { Decision::Live } else { Decision::Void };
+        Ok(agree(store, &name(), 1, wish)?.0 == Decision::Live)
+    }
+
+    impl Play for Wishes {
+        type Call = bool;
+        type Outcome = Option<bool>;
+
+        fn run(&self, wish: bool, store: &Answered<'_>) -> Result<Option<bool>, Trouble> {
+            match agreed(store, wish) {
+                Err(Trouble::Busy) => Ok(None),
+                other => other.map(Some),
+            }
+        }
+
+        fn are_alike(&self, one: bool, other: bool) -> bool {
+            one == other
+        }
+
+        /// All have the same decision, whoever comes later as well, whatever that one wishes.
+        fn judge(
+            &self,
+            history: &[Event<Option<bool>>],
+            contents: &Contents,
+        ) -> Result<(), String> {
+            let decided: Vec<bool> = history
+                .iter()
+                .filter_map(|it| it.outcome.flatten())
+                .collect();
+            for wish in [true, false] {
+                let store = Plain(contents.clone().into());
+                let later = agreed(&store, wish).map_err(|why| why.to_string())?;
+                if decided.iter().any(|it| *it != later) {
+                    return Err(format!("{decided:?} and later {later}"));
+                }
+            }
+            Ok(())
         }
     }
-    Ok(())
+
+    #[test]
+    fn all_agree_in_any_order_whoever_stops() {
+        for scripts in [
+            &[&[true][..], &[false], &[false]][..],
+            &[&[true], &[true], &[false]],
+            &[&[true], &[false]],
+        ] {
+            let states = model::play(&Wishes, scripts, 2).unwrap_or_else(|why| panic!("{why}"));
+            assert!(states > 100, "{states} states are not all");
+        }
+    }
+
+    #[test]
+    fn who_is_alone_has_its_wish() {
+        for wish in [true, false] {
+            assert_eq!(agreed(&Plain::default(), wish), Ok(wish));
+        }
+    }
 }

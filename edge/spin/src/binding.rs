@@ -57,6 +57,11 @@ impl KeyValue for SpinStore {
         Self::with(|store| store.delete(key))
     }
 
+    #[cfg(feature = "atomics")]
+    fn delete_all(&self, keys: &[String]) -> Result<(), Trouble> {
+        wasi_keyvalue::delete_all(LABEL, keys)
+    }
+
     fn exists(&self, key: &str) -> Result<bool, Trouble> {
         Self::with(|store| store.exists(key))
     }
@@ -68,7 +73,7 @@ impl KeyValue for SpinStore {
     fn increment(&self, key: &str, by: i64) -> Result<i64, Trouble> {
         #[cfg(feature = "atomics")]
         if self.has_numbers {
-            return atomics::increment(LABEL, key, by);
+            return wasi_keyvalue::increment(LABEL, key, by);
         }
         // Two at the same moment have the same sum: that is what the configuration puts up with.
         let before = self.get(key)?.and_then(|value| number(&value));
@@ -98,9 +103,10 @@ fn trouble(error: Error) -> Trouble {
 
 /// What the SDK lacks.
 #[cfg(feature = "atomics")]
-mod atomics {
+mod wasi_keyvalue {
     use super::Trouble;
     use bindings::wasi::keyvalue::store::{self, Error};
+    use bindings::wasi::keyvalue::{atomics, batch};
 
     #[allow(clippy::all, missing_docs, reason = "generated")]
     mod bindings {
@@ -111,9 +117,21 @@ mod atomics {
         });
     }
 
+    /// SQLite takes as long for all as for one.
+    pub fn delete_all(label: &str, keys: &[String]) -> Result<(), Trouble> {
+        let bucket = store::open(label).map_err(trouble)?;
+        batch::delete_many(&bucket, keys).map_err(trouble)
+    }
+
     pub fn increment(label: &str, key: &str, by: i64) -> Result<i64, Trouble> {
         let bucket = store::open(label).map_err(trouble)?;
-        bindings::wasi::keyvalue::atomics::increment(&bucket, key, by).map_err(trouble)
+        atomics::increment(&bucket, key, by).map_err(|error| match error {
+            Error::Other(why) => Trouble::Refused(format!(
+                "the key-value store has no atomic `increment`, or it fails ({why}); if it has none, \
+                 `keystore.spin.keyvalue.atomics: off` takes creates and deletes that are not exact"
+            )),
+            other => trouble(other),
+        })
     }
 
     fn trouble(error: Error) -> Trouble {
@@ -121,10 +139,7 @@ mod atomics {
             Error::NoSuchStore | Error::AccessDenied => {
                 Trouble::Refused("the application may not use its key-value store".to_owned())
             }
-            Error::Other(why) => Trouble::Refused(format!(
-                "the key-value store has no atomic `increment`, or it fails ({why}); if it has none, \
-                 `keystore.spin.keyvalue.atomics: off` takes creates and deletes that are not exact"
-            )),
+            Error::Other(why) => Trouble::Away(why),
         }
     }
 }

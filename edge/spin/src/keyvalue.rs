@@ -19,6 +19,11 @@ pub trait KeyValue {
     /// Removes what is under a key, if there is something.
     fn delete(&self, key: &str) -> Result<(), Trouble>;
 
+    /// Removes what is under each of these keys, one after the other or at once.
+    fn delete_all(&self, keys: &[String]) -> Result<(), Trouble> {
+        keys.iter().try_for_each(|key| self.delete(key))
+    }
+
     /// Whether something is under a key.
     fn exists(&self, key: &str) -> Result<bool, Trouble>;
 

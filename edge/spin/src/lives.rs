@@ -24,17 +24,17 @@ use crate::keyvalue::{KeyValue, Trouble};
 use crate::places::{self, Mark};
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 const FIRST: u64 = 1;
 
-/// How many lives a create tries to begin: two that never wait could keep each other from it for ever. All orders of
-/// them can be played only if they are few.
-const TRIES: u32 = if cfg!(test) { 2 } else { 16 };
+/// How many lives a create tries to begin: two that never wait could keep each other from it for ever.
+const TRIES: u32 = 16;
 
 /// The keys.
 pub struct Lives<K> {
     store: K,
+    tries: u32,
 }
 
 /// How far a life is.
@@ -49,7 +49,10 @@ enum Stage {
 impl<K: KeyValue> Lives<K> {
     /// The keys in a store.
     pub fn new(store: K) -> Self {
-        Self { store }
+        Self {
+            store,
+            tries: TRIES,
+        }
     }
 
     /// Creates a key: false if there is one of this name.
@@ -59,7 +62,7 @@ impl<K: KeyValue> Lives<K> {
         let mut tries = 0;
         loop {
             match self.stage(name, life)? {
-                Stage::Open if tries == TRIES => return Err(Trouble::Busy),
+                Stage::Open if tries == self.tries => return Err(Trouble::Busy),
                 Stage::Open if self.begin(name, life, value)? => return Ok(true),
                 Stage::Open => tries += 1,
                 Stage::Live => {

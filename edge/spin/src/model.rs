@@ -15,7 +15,7 @@ use std::hash::{Hash, Hasher};
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use crate::keyvalue::{KeyValue, Trouble};
+use crate::keyvalue::{KeyValue, Trouble, number};
 
 /// What is in the store, as Redis has it: numbers are digits.
 pub type Contents = BTreeMap<String, Vec<u8>>;
@@ -91,13 +91,13 @@ fn done(contents: &mut Contents, operation: Operation) -> Answer {
 }
 
 /// The store as a call sees it that has had some answers.
-pub struct Replay<'r> {
+pub struct Answered<'r> {
     answers: &'r [Answer],
     used: Cell<usize>,
     next: RefCell<Option<Operation>>,
 }
 
-impl Replay<'_> {
+impl Answered<'_> {
     fn ask(&self, operation: Operation) -> Result<Answer, Trouble> {
         let used = self.used.get();
         if let (Some(answer), None) = (self.answers.get(used), &*self.next.borrow()) {
@@ -109,7 +109,7 @@ impl Replay<'_> {
     }
 }
 
-impl KeyValue for &Replay<'_> {
+impl KeyValue for Answered<'_> {
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Trouble> {
         match self.ask(Operation::Get(key.into()))? {
             Answer::Value(value) => Ok(value),
@@ -148,6 +148,75 @@ impl KeyValue for &Replay<'_> {
     }
 }
 
+impl<K: KeyValue> KeyValue for &K {
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Trouble> {
+        (**self).get(key)
+    }
+
+    fn set(&self, key: &str, value: &[u8]) -> Result<(), Trouble> {
+        (**self).set(key, value)
+    }
+
+    fn delete(&self, key: &str) -> Result<(), Trouble> {
+        (**self).delete(key)
+    }
+
+    fn exists(&self, key: &str) -> Result<bool, Trouble> {
+        (**self).exists(key)
+    }
+
+    fn keys(&self) -> Result<Vec<String>, Trouble> {
+        (**self).keys()
+    }
+
+    fn increment(&self, key: &str, by: i64) -> Result<i64, Trouble> {
+        (**self).increment(key, by)
+    }
+
+    fn pause(&self, times: u32) -> bool {
+        (**self).pause(times)
+    }
+}
+
+/// A store for one alone.
+#[derive(Default)]
+pub struct Plain(pub RefCell<Contents>);
+
+impl KeyValue for Plain {
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Trouble> {
+        Ok(self.0.borrow().get(key).cloned())
+    }
+
+    fn set(&self, key: &str, value: &[u8]) -> Result<(), Trouble> {
+        self.0.borrow_mut().insert(key.into(), value.into());
+        Ok(())
+    }
+
+    fn delete(&self, key: &str) -> Result<(), Trouble> {
+        self.0.borrow_mut().remove(key);
+        Ok(())
+    }
+
+    fn exists(&self, key: &str) -> Result<bool, Trouble> {
+        Ok(self.0.borrow().contains_key(key))
+    }
+
+    fn keys(&self) -> Result<Vec<String>, Trouble> {
+        Ok(self.0.borrow().keys().cloned().collect())
+    }
+
+    fn increment(&self, key: &str, by: i64) -> Result<i64, Trouble> {
+        let before = self.get(key)?.and_then(|it| number(&it));
+        let sum = before.unwrap_or_default() + by;
+        self.set(key, sum.to_string().as_bytes())?;
+        Ok(sum)
+    }
+
+    fn pause(&self, _: u32) -> bool {
+        false
+    }
+}
+
 /// What instances do, and what comes of it.
 pub trait Play {
     /// Something that an instance is asked for.
@@ -156,7 +225,13 @@ pub trait Play {
     type Outcome: Clone + Debug + PartialEq + Eq + Hash;
 
     /// Does a call.
-    fn run(&self, call: Self::Call, store: &Replay<'_>) -> Result<Self::Outcome, Trouble>;
+    fn run(&self, call: Self::Call, store: &Answered<'_>) -> Result<Self::Outcome, Trouble>;
+
+    /// Whether it makes no difference which of two instances does which of these calls.
+    fn are_alike(&self, one: Self::Call, other: Self::Call) -> bool {
+        let _ = (one, other);
+        false
+    }
 
     /// Looks at what came of all calls, when none is under way any more, and at what is in the store.
     fn judge(&self, history: &[Event<Self::Outcome>], contents: &Contents) -> Result<(), String>;
@@ -236,7 +311,7 @@ pub fn play<P: Play>(play: &P, scripts: &[&[P::Call]], stops: usize) -> Result<u
             if instance.next.is_none() {
                 continue;
             }
-            if !instance.waits {
+            if !instance.waits && game.may_begin(&state, number) {
                 open.extend(game.stepped(&state, number));
             }
             if state.stops > 0 && !instance.answers.is_empty() {
@@ -261,9 +336,8 @@ fn fingerprint(state: &impl Hash) -> u128 {
 }
 
 fn shown(contents: &Contents) -> Vec<String> {
-    let text = |(key, value): (&String, &Vec<u8>)| {
-        format!("{key} = {}", String::from_utf8_lossy(value))
-    };
+    let text =
+        |(key, value): (&String, &Vec<u8>)| format!("{key} = {}", String::from_utf8_lossy(value));
     contents.iter().map(text).collect()
 }
 
@@ -273,6 +347,20 @@ struct Game<'p, P: Play> {
 }
 
 impl<P: Play> Game<'_, P> {
+    /// Of instances that are alike the first begins first.
+    fn may_begin(&self, state: &State<P::Outcome>, number: usize) -> bool {
+        let calls = |it: &Instance<_>| self.calls[it.first..it.first + it.count].to_vec();
+        let [one, other] = [number.wrapping_sub(1), number].map(|it| state.instances.get(it));
+        let (Some(one), Some(other)) = (one, other) else {
+            return true;
+        };
+        let (ours, theirs) = (calls(other), calls(one));
+        let mut pairs = ours.iter().zip(&theirs);
+        let are_alike =
+            ours.len() == theirs.len() && pairs.all(|(a, b)| self.play.are_alike(*a, *b));
+        !are_alike || !one.events.is_empty() || !other.events.is_empty()
+    }
+
     /// What can become of a state by one more operation of an instance.
     fn stepped(&self, state: &State<P::Outcome>, number: usize) -> Vec<State<P::Outcome>> {
         let mut next = state.clone();
@@ -280,7 +368,10 @@ impl<P: Play> Game<'_, P> {
             return Vec::new();
         };
         let is_concerned = |(_, instance): &(usize, &Instance<_>)| {
-            let asks = instance.next.as_ref().filter(|_| !instance.answers.is_empty());
+            let asks = instance
+                .next
+                .as_ref()
+                .filter(|_| !instance.answers.is_empty());
             asks.is_some_and(|asks| asks.meets(&operation))
         };
         let others = state.instances.iter().enumerate();
@@ -293,11 +384,7 @@ impl<P: Play> Game<'_, P> {
     }
 
     /// The state, and all in which an instance has done more and more of what comes next and changes nothing.
-    fn with_idle(
-        &self,
-        mut state: State<P::Outcome>,
-        number: usize,
-    ) -> Vec<State<P::Outcome>> {
+    fn with_idle(&self, mut state: State<P::Outcome>, number: usize) -> Vec<State<P::Outcome>> {
         let mut states = Vec::new();
         loop {
             let instance = &mut state.instances[number];
@@ -351,13 +438,13 @@ fn run<P: Play>(
     call: P::Call,
     answers: &[Answer],
 ) -> (Option<Operation>, Result<P::Outcome, Trouble>) {
-    let replay = Replay {
+    let store = Answered {
         answers,
         used: Cell::new(0),
         next: RefCell::default(),
     };
-    let outcome = play.run(call, &replay);
-    (replay.next.into_inner(), outcome)
+    let outcome = play.run(call, &store);
+    (store.next.into_inner(), outcome)
 }
 
 fn stopped<O: Clone>(state: &State<O>, number: usize) -> State<O> {

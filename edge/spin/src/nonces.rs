@@ -70,7 +70,8 @@ pub fn sweep(
     let before: Option<u64> = before.and_then(|it| number(&it)?.try_into().ok());
     let youngest = before.unwrap_or_default().max(*youngest);
     store.set(places::FORGOTTEN, youngest.to_string().as_bytes())?;
-    old.iter().try_for_each(|(_, key)| store.delete(key))
+    let old: Vec<String> = old.into_iter().map(|(_, key)| key.clone()).collect();
+    store.delete_all(&old)
 }
 
 fn second(time: Time) -> u64 {

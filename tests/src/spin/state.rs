@@ -19,7 +19,7 @@ mod bindings {
     #![allow(missing_docs, reason = "generated")]
     wasmtime::component::bindgen!({
         path: "../wit/spin",
-        world: "sealedge:spin-harness/host",
+        world: "sealedge:spin/host",
         imports: { default: async | trappable },
         with: {
             "fermyon:spin/key-value.store": super::Bucket,

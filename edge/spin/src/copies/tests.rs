@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::lives::tests::Plain;
-use crate::model::{self, Contents, Event, Play, Replay};
+use crate::model::{self, Answered, Contents, Event, Plain, Play};
 
 /// Where the key store is that these are copies of: beside them, so that all orders are tried with it.
 const ELSEWHERE: &str = "elsewhere";
@@ -61,7 +60,7 @@ impl Play for Scripts<'_> {
     type Call = Call;
     type Outcome = Option<u8>;
 
-    fn run(&self, what: Call, store: &Replay<'_>) -> Result<Option<u8>, Trouble> {
+    fn run(&self, what: Call, store: &Answered<'_>) -> Result<Option<u8>, Trouble> {
         call(store, what, 100)
     }
 
@@ -99,7 +98,10 @@ fn play(scripts: &[&[Call]], stops: usize) {
 #[test]
 fn no_copy_brings_a_deleted_key_back() {
     play(&[&[Create(1), Delete], &[Read, Read], &[Read]], 1);
-    play(&[&[Create(1), Delete, Create(2)], &[Read], &[Delete, Read]], 1);
+    play(
+        &[&[Create(1), Delete, Create(2)], &[Read], &[Delete, Read]],
+        1,
+    );
 }
 
 #[test]
@@ -154,8 +156,8 @@ fn copies_that_nobody_takes_are_swept() {
     }
     let copies = Copies::new(&store, || at(50));
     for begin in 0..40 {
-        let keys = (&store).keys().unwrap();
+        let keys = store.keys().unwrap();
         copies.sweep(&keys, begin, Duration::from_secs(20)).unwrap();
     }
-    assert_eq!((&store).keys().unwrap().len(), 10);
+    assert_eq!(store.keys().unwrap().len(), 10);
 }

@@ -1,8 +1,7 @@
 //! Requests that come twice, while others are forgotten.
 
 use super::*;
-use crate::lives::tests::Plain;
-use crate::model::{self, Contents, Event, Play, Replay};
+use crate::model::{self, Answered, Contents, Event, Plain, Play};
 
 const WINDOW: u64 = 50;
 
@@ -42,13 +41,13 @@ fn call(store: impl KeyValue, call: Call) -> Result<Option<Result<(), Replay>>, 
     }
 }
 
-struct Scripts<'s>(&'s [&'s [Call]]);
+struct Scripts;
 
-impl Play for Scripts<'_> {
+impl Play for Scripts {
     type Call = Call;
     type Outcome = Taken;
 
-    fn run(&self, what: Call, store: &Replay<'_>) -> Result<Taken, Trouble> {
+    fn run(&self, what: Call, store: &Answered<'_>) -> Result<Taken, Trouble> {
         let outcome = call(store, what)?;
         Ok(Taken(outcome.is_some_and(|it| it.is_ok())))
     }
@@ -74,10 +73,14 @@ struct Taken(bool);
 fn no_request_is_taken_twice_in_any_order() {
     let scripts: [&[&[Call]]; 2] = [
         &[&[Remember(120)], &[Remember(150)], &[Remember(101)]],
-        &[&[Remember(120), Remember(130)], &[Sweep(151)], &[Remember(150)]],
+        &[
+            &[Remember(120), Remember(130)],
+            &[Sweep(151)],
+            &[Remember(150)],
+        ],
     ];
     for scripts in scripts {
-        let states = model::play(&Scripts(scripts), scripts, 1);
+        let states = model::play(&Scripts, scripts, 1);
         let states = states.unwrap_or_else(|why| panic!("{why}"));
         assert!(states > 30, "{states} states are not all");
     }
@@ -95,10 +98,10 @@ fn a_request_is_taken_once_until_it_is_too_old() {
     call(&store, Sweep(151)).unwrap();
     // The clock was set back.
     assert_eq!(is_taken(150), Err(Replay::Late));
-    let keys = (&store).keys().unwrap();
+    let keys = store.keys().unwrap();
     assert_eq!(keys.len(), 2, "{keys:?}");
     call(&store, Sweep(300)).unwrap();
-    assert_eq!((&store).keys().unwrap(), [places::FORGOTTEN]);
+    assert_eq!(store.keys().unwrap(), [places::FORGOTTEN]);
 }
 
 #[test]
@@ -110,11 +113,18 @@ fn only_so_many_are_forgotten_at_once_and_the_oldest_first() {
             until: at(created + WINDOW),
         };
         let nonce = u128::from(created).to_be_bytes();
-        let taken = remember(&&store, &who(), nonce, lives, at(created)).unwrap();
+        let taken = remember(&store, &who(), nonce, lives, at(created)).unwrap();
         assert_eq!(taken, Ok(()));
     }
     call(&store, Sweep(10_000)).unwrap();
-    let left = |store: &Plain| store.keys().unwrap().iter().filter_map(|key| places::read_nonce(key)).min();
+    let left = |store: &Plain| {
+        store
+            .keys()
+            .unwrap()
+            .iter()
+            .filter_map(|key| places::read_nonce(key))
+            .min()
+    };
     assert_eq!(left(&store), Some(1_000));
     call(&store, Sweep(10_000)).unwrap();
     assert_eq!(left(&store), None);
