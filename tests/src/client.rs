@@ -208,6 +208,20 @@ impl Client {
         Ok(client)
     }
 
+    /// Connects without TLS by HTTP/1.1, and signs its requests if there is a signer.
+    ///
+    /// # Errors
+    /// The server can't be reached.
+    pub async fn plain(address: &str, signer: Option<Signer>) -> Result<Self, Error> {
+        let stream = TokioIo::new(TcpStream::connect(address).await?);
+        let (sender, connection) = http1::handshake(stream).await?;
+        tokio::spawn(connection);
+        Ok(Self {
+            sender: Sender::One(sender),
+            signer,
+        })
+    }
+
     /// Connects by HTTP/2.
     ///
     /// # Errors

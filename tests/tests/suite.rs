@@ -83,6 +83,8 @@ mod signed;
 mod sleep;
 #[path = "suite/soak.rs"]
 mod soak;
+#[path = "suite/spin.rs"]
+mod spin;
 #[path = "suite/spin_harness.rs"]
 mod spin_harness;
 #[path = "suite/startup.rs"]

@@ -165,15 +165,21 @@ async fn conforms_sealed(keystore: &str, promise: Promise) {
 
 async fn conforms_under(config: &str, promise: Promise) {
     let server = Server::start(Path::new(crate::SEALEDGE), "", config);
-    let mut client = Client::admin(&server.address).await;
+    let connect = async || Client::admin(&server.address).await;
+    conforms_over(connect, promise != Promise::Little).await;
+    assert!(!server.errors().contains(" error: "), "{}", server.errors());
+}
+
+/// The same over the connections of an admin. `is_atomic`: of racing creates one succeeds.
+pub async fn conforms_over(connect: impl AsyncFn() -> Client, is_atomic: bool) {
+    let mut client = connect().await;
     assert_eq!(
         client.call("GET", "/v1/ready", Value::Null).await.status,
         200
     );
     one_key(&mut client).await;
-    race(&server, promise != Promise::Little).await;
-    many_keys(&server, &mut client).await;
-    assert!(!server.errors().contains(" error: "), "{}", server.errors());
+    race(&connect, is_atomic).await;
+    many_keys(&connect, &mut client).await;
 }
 
 async fn one_key(client: &mut Client) {
@@ -220,10 +226,10 @@ async fn one_key(client: &mut Client) {
 }
 
 /// Twenty clients create the same key at once. `is_atomic`: exactly one succeeds.
-async fn race(server: &Server, is_atomic: bool) {
+async fn race(connect: &impl AsyncFn() -> Client, is_atomic: bool) {
     let mut clients = Vec::new();
     for _ in 0..20 {
-        clients.push(Client::admin(&server.address).await);
+        clients.push(connect().await);
     }
     let tasks = clients.into_iter().map(|mut client| {
         tokio::spawn(async move {
@@ -238,7 +244,7 @@ async fn race(server: &Server, is_atomic: bool) {
         winners += usize::from(status == 200);
     }
     assert!(winners == 1 || winners > 1 && !is_atomic, "{winners}");
-    let mut client = Client::admin(&server.address).await;
+    let mut client = connect().await;
     let dek = client
         .call("PUT", "/v1/key/generate/race", Value::Null)
         .await;
@@ -249,7 +255,7 @@ async fn race(server: &Server, is_atomic: bool) {
 }
 
 /// Creates many keys, and lists them in pages and by prefix.
-async fn many_keys(server: &Server, client: &mut Client) {
+async fn many_keys(connect: &impl AsyncFn() -> Client, client: &mut Client) {
     let expected: BTreeSet<String> = (0..MANY).map(|at| format!("many-{at}")).collect();
     let names_of_each = |part: usize| {
         let part = expected.iter().skip(part).step_by(8).cloned();
@@ -257,7 +263,7 @@ async fn many_keys(server: &Server, client: &mut Client) {
     };
     let mut tasks = Vec::new();
     for part in 0..8 {
-        let mut client = Client::admin(&server.address).await;
+        let mut client = connect().await;
         let names = names_of_each(part);
         tasks.push(tokio::spawn(async move {
             for name in names {
