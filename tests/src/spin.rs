@@ -32,6 +32,7 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 mod build;
 mod front;
 pub mod hosts;
+mod interfaces;
 pub mod manifest;
 mod outgoing;
 mod output;
@@ -41,6 +42,8 @@ mod request;
 mod sqlite;
 mod state;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use self::output::Lines;
 pub use self::real::{Spin, program};
