@@ -51,7 +51,9 @@ pub use self::redis::{Redis, RedisServer};
 pub use self::request::{Counts, Spent, Times};
 pub use self::sqlite::Sqlite;
 pub use self::state::Atomics;
-pub use self::store::{Cas, Failure, Fault, Gate, KeyValue, Operation, Spot, Store, Swap, Waiting};
+pub use self::store::{
+    Cas, Failure, Fault, Found, Gate, KeyValue, Operation, Spot, Store, Swap, Waiting,
+};
 
 /// Of how many requests the costs are kept.
 const KEPT: usize = 100_000;

@@ -9,7 +9,7 @@ use super::state::bindings::fermyon::spin::{key_value, variables};
 use super::state::bindings::wasi::config::store as config;
 use super::state::bindings::wasi::keyvalue::{atomics, batch, store};
 use super::state::{Atomics, Bucket, State};
-use super::store::{Cas, Failure, Operation, Swap};
+use super::store::{Cas, Failure, Found, Operation, Swap};
 
 /// An outcome as an interface has it, whose errors are `E`.
 fn told<T, E: From<Told>>(outcome: Result<T, Failure>) -> wasmtime::Result<Result<T, E>> {
@@ -229,7 +229,7 @@ impl batch::Host for State {
         &mut self,
         bucket: Resource<Bucket>,
         keys: Vec<String>,
-    ) -> wasmtime::Result<Result<Vec<(String, Option<Vec<u8>>)>, store::Error>> {
+    ) -> wasmtime::Result<Result<Found, store::Error>> {
         let at = self.at(&bucket)?;
         let first = keys.first().cloned().unwrap_or_default();
         let get = at.store().get_many(&at.label, keys);
