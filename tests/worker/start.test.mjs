@@ -82,7 +82,7 @@ seal: {recipients: [], unseal: {file: node.identity}}
   ]);
   const unsealed = "version: v1\nadmin: {identity: disabled}\nauth: {signatures: off}\n"
     + "keystore: {cloudflare: {durableobjects: {}}}\n";
-  await refuses({ bindings: { SEALEDGE_CONFIG: unsealed } }, ["seal: keys in Durable Objects have to be sealed"]);
+  await refuses({ bindings: { SEALEDGE_CONFIG: unsealed } }, ["seal: keys that the platform keeps have to be sealed"]);
 });
 
 test("without its Durable Objects a Worker says so", async () => {

@@ -73,6 +73,7 @@ macro_rules! translations {
                     Keystore::Vault(settings) => types::Store::Remote(settings.to_string()),
                     // The parser has refused it.
                     Keystore::DurableObjects => types::Store::Remote("Durable Objects".to_owned()),
+                    Keystore::SpinKeyValue { .. } => types::Store::Remote("Spin".to_owned()),
                 },
                 values: config.values(),
                 clients: config.clients(),

@@ -147,6 +147,11 @@ impl Cache {
         read <= now && now.since(read) < expiry.any && now.since(used) < expiry.unused
     }
 
+    /// Whether a use is to be noted where that takes a write: after a tenth of `unused`.
+    pub fn notes_use(&self, used: Time, now: Time) -> bool {
+        now.since(used) >= self.expiry.get().unused / 10
+    }
+
     /// Whether any key is served while the store is away.
     pub fn serves_offline_at_all(&self) -> bool {
         !self.expiry.get().offline.is_zero()

@@ -1,5 +1,7 @@
 //! Who is at the other end of a connection.
 
+use std::net::IpAddr;
+
 use crate::certificate::Principal;
 
 /// A connection's client. It is worked out once, kept by the door with the connection, and handed in
@@ -52,6 +54,12 @@ impl Client {
         let ip = self.0.get(Principal::LENGTH..).unwrap_or_default();
         std::str::from_utf8(ip).unwrap_or_default()
     }
+}
+
+/// Whether an address is one of this machine.
+pub fn is_here(ip: &str) -> bool {
+    ip.parse()
+        .is_ok_and(|ip: IpAddr| ip.to_canonical().is_loopback())
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Sealed copies of keys, kept by a platform whose memory does not last, for when a key store elsewhere is away.
+//! Sealed copies of keys, kept by a platform whose memory does not last: for when a key store elsewhere is away, and
+//! where no memory outlives a request as the cache itself.
 //!
 //! The service seals them, says how long they live, and judges what it finds: it neither serves one that does not
 //! open nor one that is too old. The platform promises the order of what is done, and no more:
@@ -32,6 +33,17 @@ pub trait Copies {
         until: Time,
     ) -> impl Future<Output = Result<(), String>>;
 
+    /// Notes that what was found is used at a time. Where memory lasts it is that which knows.
+    fn used(
+        &self,
+        name: &Name,
+        found: &Found,
+        now: Time,
+    ) -> impl Future<Output = Result<(), String>> {
+        let _ = (name, found, now);
+        std::future::ready(Ok(()))
+    }
+
     /// Drops the copy of this name, and has none until a time or until the name is dug up.
     fn bury(&self, name: &Name, until: Time) -> impl Future<Output = Result<Burial, String>>;
 
@@ -45,6 +57,8 @@ pub trait Copies {
 pub struct Found {
     /// The copy, as it was kept.
     pub copy: Option<Vec<u8>>,
+    /// When it was used last, if that is known: within what [`Copies::used`] is told.
+    pub used: Option<Time>,
     /// To be shown with the next one.
     pub ticket: Ticket,
 }

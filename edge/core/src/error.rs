@@ -117,6 +117,10 @@ pub enum Error {
     },
     /// The platform does not hand out logs.
     NoLogStreams,
+    /// Nothing is counted on the platform.
+    NoMetrics,
+    /// The configuration has a key that everybody knows, and the client is elsewhere.
+    Development,
     /// The request took longer than its route allows.
     TimedOut {
         /// The request's path.
@@ -206,12 +210,12 @@ impl Error {
             | Self::NotAuthentic
             | Self::KeyExists => 400,
             Self::NoCredential => 401,
-            Self::NotAllowed => 403,
+            Self::NotAllowed | Self::Development => 403,
             Self::NoRoute | Self::NotFound(_) => 404,
             Self::Method { .. } => 405,
             Self::Unsupported(_) | Self::KeySize(_) => 406,
             Self::NoHmac(_) => 409,
-            Self::NoLogStreams => 501,
+            Self::NoLogStreams | Self::NoMetrics => 501,
             Self::Store {
                 action: Action::Status,
                 source: StoreError::Unreachable(_),
@@ -361,6 +365,14 @@ impl fmt::Display for Error {
             Self::Corrupt { .. } => f.write_str(failed_to(Action::Read)),
             Self::NoLogStreams => f.write_str(
                 "logs can't be read as a stream here: read them where the platform keeps them",
+            ),
+            Self::NoMetrics => f.write_str(
+                "there are no metrics here: nothing outlives a request on this platform, so nothing is counted; \
+                 count the records of the audit log",
+            ),
+            Self::Development => f.write_str(
+                "this server has a key for development that everybody knows, so it serves this machine alone: \
+                 configure `admin.identity` and `seal` of your own",
             ),
             Self::TimedOut { .. } => f.write_str("the request took too long"),
         }

@@ -16,6 +16,7 @@ pub mod conceal;
 pub mod config;
 pub mod copies;
 pub mod crypto;
+mod development;
 pub mod error;
 pub mod identity;
 pub mod key;

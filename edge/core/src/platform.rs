@@ -94,6 +94,9 @@ pub trait Platform: World + 'static {
     const HANDSHAKES: bool = true;
     /// Whether it hands out logs as streams.
     const LOG_STREAMS: bool = true;
+    /// Whether an instance's memory lasts from one request to the next. If not, copies are the only cache, and
+    /// nothing is counted.
+    const MEMORY: bool = true;
 
     /// The key store of the platform itself: files, memory, a database.
     type Store: Store;
@@ -132,8 +135,7 @@ pub trait Platform: World + 'static {
         std::future::ready(None)
     }
 
-    /// Where the platform keeps sealed copies of keys, if the key store is elsewhere and the memory of an instance
-    /// does not last.
+    /// Where the platform keeps sealed copies of keys, if the memory of an instance does not last, or not always.
     fn copies(&self) -> Option<&impl Copies> {
         None::<&Infallible>
     }

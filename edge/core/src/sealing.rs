@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::config::Seal;
 use crate::crypto::{Crypto, NotSealed, Random};
+use crate::key::Secret;
 use crate::name::Name;
 use crate::platform::Platform;
 use crate::seal::{
@@ -227,15 +228,14 @@ impl Sealing {
         value: &[u8],
         read: Time,
     ) -> Result<Vec<u8>, SealingError> {
-        let identity = self.identity(platform).await?;
         let header = Header {
             name: name.clone(),
             sealed_at: read,
         };
         let random = &mut |buffer: &mut [u8]| platform.random(buffer);
-        let secret = identity.cache_secret();
-        cache::seal(platform.crypto(), random, value, &header, secret)
-            .map_err(|NotSealed| SealingError::Seal(CannotSeal::Primitive))
+        let seal = |secret: &Secret| cache::seal(platform.crypto(), random, value, &header, secret);
+        let sealed = self.unsealed()?.with_cache_secret(platform, seal).await?;
+        sealed.map_err(|NotSealed| SealingError::Seal(CannotSeal::Primitive))
     }
 
     /// When the key in a copy was read, and its stored form.
@@ -248,18 +248,21 @@ impl Sealing {
         name: &Name,
         copy: &[u8],
     ) -> Result<(Time, Zeroizing<Vec<u8>>), SealingError> {
-        let identity = self.identity(platform).await?;
-        let opened = cache::open(platform.crypto(), copy, name, identity.cache_secret());
+        let open = |secret: &Secret| cache::open(platform.crypto(), copy, name, secret);
+        let opened = self.unsealed()?.with_cache_secret(platform, open).await?;
         opened
             .map(|(header, value)| (header.sealed_at, value))
             .map_err(SealingError::Open)
     }
 
+    fn unsealed(&self) -> Result<&Unsealed, SealingError> {
+        let configured = self.0.as_ref();
+        let unsealed = configured.map(|it| &*it.unsealed);
+        unsealed.ok_or(SealingError::NotConfigured)
+    }
+
     async fn identity<P: Platform>(&self, platform: &P) -> Result<Rc<NodeIdentity>, SealingError> {
-        match &self.0 {
-            Some(configured) => configured.unsealed.identity(platform).await,
-            None => Err(SealingError::NotConfigured),
-        }
+        self.unsealed()?.identity(platform).await
     }
 }
 

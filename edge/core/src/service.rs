@@ -11,8 +11,9 @@ use crate::api::{self, Call};
 use crate::audit;
 use crate::auth::Presented;
 use crate::cache::{Cache, Seed};
-use crate::client::Client;
+use crate::client::{self, Client};
 use crate::config::{ApiSettings, Auth, CacheExpiry, Config, LogSettings, Proxies};
+use crate::development;
 use crate::error::Error;
 use crate::identity::Identity;
 use crate::listing;
@@ -83,6 +84,8 @@ pub struct Service<P> {
     pub(crate) routes: Vec<Route>,
     router: Router,
     admin: Option<Identity>,
+    /// Whether everybody knows a key of it.
+    is_for_development: bool,
     /// Whose certificates are those of the clients behind them.
     proxies: Proxies,
     auth: Auth,
@@ -105,8 +108,8 @@ pub struct Service<P> {
     verifies_clients: bool,
     cache: Rc<Cache>,
     expiry: CacheExpiry,
-    /// Whether copies are kept of keys, where the platform can.
-    keeps_copies: bool,
+    /// How long copies of keys are kept, where the platform can; zero for not at all.
+    copies_last: Duration,
     said: Said,
 }
 
@@ -145,12 +148,14 @@ impl<P: Platform> Service<P> {
                 None => route,
             })
             .collect();
+        let is_for_development = development::is_in(&config);
         Self {
             platform,
             policies: Policies::new(config.policies),
             counters,
             router: Router::new(routes.iter().copied()),
             routes,
+            is_for_development,
             admin: config.admin,
             believes_cloudflare: config.tls.cloudflare,
             judged: Judged::default(),
@@ -163,7 +168,11 @@ impl<P: Platform> Service<P> {
             is_away: Cell::new(false),
             is_tried: Cell::new(false),
             owes_keys: Cell::new(false),
-            keeps_copies: config.seal.is_some() && !config.cache.offline.is_zero(),
+            copies_last: match config.seal {
+                Some(_) if P::MEMORY => config.cache.offline,
+                Some(_) => config.cache.offline.max(config.cache.any),
+                None => Duration::ZERO,
+            },
             said: Said::default(),
             sealing: sealing.successor(config.seal),
             log: config.log,
@@ -299,6 +308,9 @@ impl<P: Platform> Service<P> {
         }
         if route.access == Access::Public {
             return Ok(());
+        }
+        if self.is_for_development && !client::is_here(seen.client.ip()) {
+            return Err(Error::Development);
         }
         let caller = &seen.caller.as_ref().map_err(Error::clone)?.identity;
         let path = match route.operation {

@@ -17,8 +17,8 @@ use bindings::wasi::keyvalue::{atomics, batch, store};
 pub(super) mod bindings {
     #![allow(missing_docs, reason = "generated")]
     wasmtime::component::bindgen!({
-        path: "spin/wit",
-        world: "sealedge:spin-harness/host",
+        path: "../wit/spin",
+        world: "sealedge:spin/host",
         imports: { default: async | trappable },
         with: {
             "fermyon:spin/key-value.store": super::Bucket,

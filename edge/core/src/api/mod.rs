@@ -37,6 +37,7 @@ pub(crate) async fn serve<P: Platform>(
         Operation::Version => system::version(service),
         Operation::Ready => system::ready(service).await,
         Operation::Status => system::status(service).await,
+        Operation::Metrics if !P::MEMORY => Err(Error::NoMetrics),
         Operation::Metrics => system::metrics(service).await,
         Operation::ListApis => system::list_apis(service),
         Operation::CreateKey => key::create(service, call).await,

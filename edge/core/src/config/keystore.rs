@@ -23,6 +23,10 @@ const STORES: &[(&str, Entry)] = &[
     ("vault", Store(vault::FIELDS)),
     ("cloudflare", Vendor(&[("durableobjects", Store(&[]))])),
     (
+        "spin",
+        Vendor(&[("keyvalue", Store(&[("atomics", Value)]))]),
+    ),
+    (
         "fortanix",
         Vendor(&[(
             "sdkms",
@@ -146,6 +150,15 @@ pub(super) fn keystore(
     choice.keystore
 }
 
+/// Those that some platform has.
+const BUILT: [&str; 5] = [
+    "mem",
+    "fs",
+    "vault",
+    "cloudflare.durableobjects",
+    "spin.keyvalue",
+];
+
 struct Choice<'s> {
     supported: &'s Supported<'s>,
     /// The field path of the first store.
@@ -187,7 +200,7 @@ impl Choice<'_> {
         let supported = self.supported.keystores;
         let field = store.at.to_string();
         let name = field.strip_prefix("keystore.").unwrap_or(&field);
-        let built = matches!(name, "mem" | "fs" | "vault" | "cloudflare.durableobjects");
+        let built = BUILT.contains(&name);
         if !built || !supported.contains(&name) {
             let who = if built { "on this platform" } else { "yet" };
             let others = listed(supported);
@@ -200,6 +213,9 @@ impl Choice<'_> {
         match name {
             "mem" => Some(Keystore::Memory),
             "cloudflare.durableobjects" => Some(Keystore::DurableObjects),
+            "spin.keyvalue" => Some(Keystore::SpinKeyValue {
+                atomics: store.read("atomics", At::switch).unwrap_or(true),
+            }),
             "vault" => vault::vault(store).map(|settings| Keystore::Vault(Box::new(settings))),
             _ => {
                 let path = store

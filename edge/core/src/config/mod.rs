@@ -219,22 +219,28 @@ pub enum Keystore {
     /// The Durable Objects of a Cloudflare Worker: `keystore: {cloudflare: {durableobjects: {}}}`, which
     /// KES does not have.
     DurableObjects,
+    /// The key-value store of a Spin application: `keystore: {spin: {keyvalue: {}}}`, which KES does not have.
+    SpinKeyValue {
+        /// Whether creates are exact by its atomic `increment`, and refused where there is none. If not, one of
+        /// racing creates may replace what another one has created. Default: true.
+        atomics: bool,
+    },
 }
 
 impl Keystore {
     /// The servers that the key store needs, the first ones of [`Config::destinations`].
     pub fn destinations(&self) -> Vec<Destination> {
         match self {
-            Self::Memory | Self::Fs { .. } | Self::DurableObjects => Vec::new(),
             Self::Vault(settings) => vec![settings.access.server.clone()],
+            _ => Vec::new(),
         }
     }
 
     /// The files that the key store reads again and again.
     pub fn files(&self) -> Vec<String> {
         match self {
-            Self::Memory | Self::Fs { .. } | Self::DurableObjects => Vec::new(),
             Self::Vault(settings) => settings.access.files(),
+            _ => Vec::new(),
         }
     }
 }
@@ -243,7 +249,7 @@ impl Keystore {
 #[derive(Clone, Copy, Debug)]
 pub struct Supported<'a> {
     /// The key stores, by their paths in the section `keystore`: `fs`, `mem`, `vault`,
-    /// `cloudflare.durableobjects`.
+    /// `cloudflare.durableobjects`, `spin.keyvalue`.
     pub keystores: &'a [&'a str],
     /// Whether it ends TLS itself, with `tls.key` and `tls.cert`. If not, these two and the password
     /// are refused, and the authorities are not in files.
@@ -347,6 +353,26 @@ pub fn parse_for_workers(
         keystores: &["cloudflare.durableobjects", "vault"],
         tls: false,
         cloudflare: true,
+        memory: false,
+        files: false,
+        api_paths: &configurable(),
+    };
+    parse(text, variables, &supported)
+}
+
+/// [`parse`] for Spin, where `variables` are those of the application.
+///
+/// # Errors
+///
+/// As [`parse`].
+pub fn parse_for_spin(
+    text: &str,
+    variables: &dyn Fn(&str) -> Option<String>,
+) -> Result<Parsed, Vec<Problem>> {
+    let supported = Supported {
+        keystores: &["spin.keyvalue", "vault"],
+        tls: false,
+        cloudflare: false,
         memory: false,
         files: false,
         api_paths: &configurable(),

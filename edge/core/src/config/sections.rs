@@ -15,7 +15,7 @@ use crate::name::Name;
 
 const VERSION: &str = "v1";
 const DEFAULT_ADDRESS: &str = "0.0.0.0:7373";
-const NOT_SEALED: &str = "keys in Durable Objects have to be sealed: write `recipients`, and `unseal.identity` with `${NAME}` of a secret (`sealedge seal new`)";
+const NOT_SEALED: &str = "keys that the platform keeps have to be sealed: write `recipients`, and `unseal.identity` with `${NAME}` of a secret (`sealedge seal new`)";
 const NOT_KEPT: &str = "without `seal` no sealed copies of keys are kept, so this lasts only as long as the platform keeps an instance in memory";
 const NOT_A_NAME: &str = "a name is 1 to 80 of A-Z, a-z, 0-9, `-` and `_`, with `-` neither first nor last, and not `_` alone";
 const NO_CLIENT: &str =
@@ -52,7 +52,11 @@ pub(super) fn config(root: &At<'_>, supported: &Supported<'_>) -> Option<Config>
     // One with nothing in it is a mistake: what is stored would not be sealed.
     let section = fields.get("seal");
     let seal = section.map(|at| seal(at, supported, destinations));
-    if section.is_none() && matches!(keystore, Some(Keystore::DurableObjects)) {
+    let is_kept_here = matches!(
+        keystore,
+        Some(Keystore::DurableObjects | Keystore::SpinKeyValue { .. })
+    );
+    if section.is_none() && is_kept_here {
         root.missing("seal", NOT_SEALED);
     }
     // Elsewhere memory lasts, and keys that the platform keeps itself are not away without it.

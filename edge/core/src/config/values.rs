@@ -7,7 +7,7 @@ impl Config {
     pub fn values(&self) -> String {
         let transit = match &self.keystore {
             Keystore::Vault(settings) => settings.transit.as_ref(),
-            Keystore::Memory | Keystore::Fs { .. } | Keystore::DurableObjects => None,
+            _ => None,
         };
         let transit = transit.map(|transit| format!("encrypted by transit key {}", transit.key));
         match (&self.seal, transit) {

@@ -66,7 +66,7 @@ impl NodeIdentity {
             text: write_seed(seed)?,
             opening,
             signing,
-            cache: derive(seed, b"sealedge:v1:cache")?,
+            cache: cache_secret(seed)?,
             recipient,
         })))
     }
@@ -93,6 +93,10 @@ impl NodeIdentity {
     pub(super) fn signing(&self) -> &SigningKey {
         &self.0.signing
     }
+}
+
+fn cache_secret(seed: &Secret) -> Option<Secret> {
+    derive(seed, b"sealedge:v1:cache")
 }
 
 /// HKDF-SHA-256 without a salt (RFC 5869).
@@ -127,6 +131,20 @@ impl FromStr for NodeIdentity {
 pub struct WrittenIdentity(SecretText);
 
 impl WrittenIdentity {
+    /// Whether it is written like this, in capitals.
+    pub fn is_written(&self, text: &str) -> bool {
+        self.0.expose() == text
+    }
+
+    /// That of the identity, which takes no arithmetic on a curve: see [`NodeIdentity::cache_secret`].
+    ///
+    /// # Errors
+    /// None follows from it.
+    pub fn cache_secret(&self) -> Result<Secret, InvalidText> {
+        let secret = cache_secret(&seed(self.0.expose())?);
+        secret.ok_or(InvalidText::Contents)
+    }
+
     /// The identity.
     ///
     /// # Errors

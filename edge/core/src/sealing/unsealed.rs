@@ -9,8 +9,9 @@ use zeroize::Zeroizing;
 
 use super::SealingError;
 use crate::config::{Unseal, Unwrapping, Wrapped};
+use crate::key::Secret;
 use crate::platform::World;
-use crate::seal::NodeIdentity;
+use crate::seal::{InvalidText, NodeIdentity};
 use crate::store::StoreError;
 use crate::store::vault;
 use crate::time::Time;
@@ -98,6 +99,23 @@ impl Unsealed {
         }
     }
 
+    /// What a use of the secret brings under which this node keeps its own caches.
+    ///
+    /// # Errors
+    /// The identity is not to be had, or not yet.
+    pub async fn with_cache_secret<T>(
+        &self,
+        world: &impl World,
+        used: impl FnOnce(&Secret) -> T,
+    ) -> Result<T, SealingError> {
+        // The rest of an identity takes longer, and few of the requests need it for which a platform starts.
+        if let (Unseal::Identity(written), None) = (&self.source, self.there()) {
+            let secret = written.cache_secret().map_err(|why| unusable(&why))?;
+            return Ok(used(&secret));
+        }
+        Ok(used(self.identity(world).await?.cache_secret()))
+    }
+
     /// The identity, if it is there.
     pub fn there(&self) -> Option<Rc<NodeIdentity>> {
         self.identity.borrow().clone()
@@ -178,7 +196,7 @@ impl Unseal {
             Self::Identity(written) => written
                 .identity()
                 .map(Rc::new)
-                .map_err(|why| SealingError::NoIdentity(format!("can't be used: {why}"))),
+                .map_err(|why| unusable(&why)),
             Self::File(path) => {
                 let content = read(world, path).await?;
                 parsed(&content).map_err(|why| unreadable(path, why))
@@ -215,6 +233,10 @@ impl Unwrapping {
             error => SealingError::NoIdentity(format!("can't be unwrapped: {error}")),
         })
     }
+}
+
+fn unusable(why: &InvalidText) -> SealingError {
+    SealingError::NoIdentity(format!("can't be used: {why}"))
 }
 
 async fn read(world: &impl World, path: &str) -> Result<Zeroizing<Vec<u8>>, SealingError> {

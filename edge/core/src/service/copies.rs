@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Service;
 use crate::cache::Generation;
-use crate::copies::{Burial, Copies, Ticket};
+use crate::copies::{Burial, Copies, Found};
 use crate::key::Key;
 use crate::name::Name;
 use crate::platform::Platform;
@@ -30,7 +30,7 @@ pub(super) struct Said {
 
 /// What the platform has of a key.
 pub(super) struct Known {
-    ticket: Ticket,
+    found: Found,
     copy: Option<Copy>,
     /// From before the platform was asked.
     begun: Generation,
@@ -41,32 +41,33 @@ struct Copy {
     key: Rc<Key>,
     /// When the read of the key store began that brought it.
     read: Time,
+    used: Time,
 }
 
 impl<P: Platform> Service<P> {
     /// What the platform has of a key; `None` where it keeps no copies, or does not answer: then the key store
     /// decides alone.
     pub(super) async fn known(&self, name: &Name) -> Option<Known> {
-        let copies = self.platform.copies().filter(|_| self.keeps_copies)?;
+        let copies = self
+            .platform
+            .copies()
+            .filter(|_| !self.copies_last.is_zero())?;
         let begun = self.cache.generation();
         let found = self.patiently(copies.read(name)).await;
         let found = self.done(&self.said.unreadable, "read", found)?;
-        let copy = match found.copy {
-            Some(copy) => self.opened(name, &copy).await,
+        let copy = match &found.copy {
+            Some(copy) => self.opened(name, copy, found.used).await,
             None => None,
         };
-        Some(Known {
-            ticket: found.ticket,
-            copy,
-            begun,
-        })
+        Some(Known { found, copy, begun })
     }
 
-    async fn opened(&self, name: &Name, copy: &[u8]) -> Option<Copy> {
+    async fn opened(&self, name: &Name, copy: &[u8], used: Option<Time>) -> Option<Copy> {
         let opened = self.sealing.open_copy(&self.platform, name, copy).await;
         let opened = opened.ok().and_then(|(read, value)| {
             let key = Rc::new(Key::from_stored(&value).ok()?);
-            Some(Copy { key, read })
+            let used = used.map_or(read, |used| used.max(read));
+            Some(Copy { key, read, used })
         });
         if opened.is_none() && !self.said.alien.replace(true) {
             self.platform.error(&format!(
@@ -77,26 +78,40 @@ impl<P: Platform> Service<P> {
         opened
     }
 
-    /// The key of a copy that was made moments ago: it goes into memory as if it had been read here.
-    pub(super) fn fresh(&self, name: &Name, known: &Known) -> Option<Rc<Key>> {
+    /// The key of a copy that is young enough and in use: it goes into memory as if it had been read here.
+    pub(super) async fn fresh(&self, name: &Name, known: &Known) -> Option<Rc<Key>> {
         let copy = known.copy.as_ref()?;
         let now = self.platform.now();
-        let is_fresh = self.cache.is_fresh(copy.read, copy.read, now);
-        let key = self.copied(name, known).filter(|_| is_fresh)?;
+        if !self.cache.is_fresh(copy.read, copy.used, now) {
+            return None;
+        }
+        let key = self.taken(name, copy, known)?;
         // From now on it is in use.
         self.cache.get(name, now);
+        if let Some(copies) = self.platform.copies()
+            && !P::MEMORY
+            && self.cache.notes_use(copy.used, now)
+        {
+            let used = self.patiently(copies.used(name, &known.found, now)).await;
+            self.done(&self.said.unkept, "kept", used);
+        }
         Some(key)
     }
 
     /// The key of a copy that may be served while the key store is away, unless it was deleted here meanwhile.
     pub(super) fn copied(&self, name: &Name, known: &Known) -> Option<Rc<Key>> {
-        let Copy { key, read } = known.copy.as_ref()?;
-        let is_there = known.begun == self.cache.generation();
-        if !is_there || !self.cache.serves_offline(*read, self.platform.now()) {
+        let copy = known.copy.as_ref()?;
+        let is_young = self.cache.serves_offline(copy.read, self.platform.now());
+        self.taken(name, copy, known).filter(|_| is_young)
+    }
+
+    fn taken(&self, name: &Name, copy: &Copy, known: &Known) -> Option<Rc<Key>> {
+        if known.begun != self.cache.generation() {
             return None;
         }
-        self.cache.fill(name, key.clone(), *read, known.begun);
-        Some(key.clone())
+        self.cache
+            .fill(name, copy.key.clone(), copy.read, known.begun);
+        Some(copy.key.clone())
     }
 
     /// Has a copy kept of what a read has brought that began at the time `read`.
@@ -105,10 +120,10 @@ impl<P: Platform> Service<P> {
             return;
         };
         let sealed = self.sealing.copy(&self.platform, name, value, read).await;
-        let until = read.after(self.expiry.offline);
+        let until = read.after(self.copies_last);
         let kept = match sealed {
             Ok(copy) => {
-                let keep = copies.keep(name, &copy, known.ticket, read, until);
+                let keep = copies.keep(name, &copy, known.found.ticket, read, until);
                 self.patiently(keep).await
             }
             Err(why) => Err(why.to_string()),
@@ -135,7 +150,7 @@ impl<P: Platform> Service<P> {
         let Some(copies) = self.platform.copies() else {
             return Ok(None);
         };
-        let lasts = self.expiry.offline.saturating_add(LONGEST_DELETE);
+        let lasts = self.copies_last.saturating_add(LONGEST_DELETE);
         let until = self.platform.now().after(lasts);
         let buried = copies.bury(name, until).await;
         buried.map(Some).map_err(|why| {
@@ -153,7 +168,7 @@ impl<P: Platform> Service<P> {
         if let Err(why) = self.patiently(copies.dig_up(name, burial)).await {
             self.platform.error(&format!(
                 "'{name}' is deleted, and there are no copies of a new key of that name until \
-                 `cache.expiry.offline` has passed: {why}"
+                 the longest of `cache.expiry` has passed: {why}"
             ));
         }
     }

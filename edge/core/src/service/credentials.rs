@@ -11,7 +11,7 @@ use crate::auth::public_key::PublicKey;
 use crate::auth::signature::{self, Message, SignatureError, Signed};
 use crate::auth::{Method, Presented, authority, digest};
 use crate::certificate::{self, ForwardedError, Principal};
-use crate::client::Client;
+use crate::client::{self, Client};
 use crate::config::{Once, Proxies};
 use crate::error::{Error, NotAProxy};
 use crate::identity::Identity;
@@ -352,7 +352,6 @@ impl<P: Platform> Service<P> {
         if !scheme.eq_ignore_ascii_case("bearer") {
             return None;
         }
-        let is_near = || ip.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
         let token = token.trim_matches(' ');
         let known = self
             .bearers
@@ -360,7 +359,7 @@ impl<P: Platform> Service<P> {
         Some(match known {
             Err(why @ NotAnApiKey::Prefix) => Err(Error::BearerKey(why)),
             _ if !self.auth.bearer => Err(Error::MethodOff(Method::Bearer)),
-            _ if presented.is_plain && !is_near() => Err(Error::ExposedKey),
+            _ if presented.is_plain && !client::is_here(ip) => Err(Error::ExposedKey),
             _ if self.verifies_clients => Err(Error::NotCertified),
             Err(why) => Err(Error::BearerKey(why)),
             Ok(identity) => Ok(Caller::unsigned(identity, Method::Bearer, None)),

@@ -95,7 +95,9 @@ impl<P: Platform> Service<P> {
         self.counters.cache_miss();
         let begun = self.cache.generation();
         let known = self.known(name).await;
-        if let Some(key) = known.as_ref().and_then(|known| self.fresh(name, known)) {
+        if let Some(known) = &known
+            && let Some(key) = self.fresh(name, known).await
+        {
             return Ok(key);
         }
         // While the key store is away, one call at a time waits for it, which may take seconds.

@@ -35,7 +35,10 @@ impl<W: World> Remote<W> {
     /// lives as long as this value.
     pub fn new(keystore: &Keystore, world: W) -> Option<Self> {
         match keystore {
-            Keystore::Memory | Keystore::Fs { .. } | Keystore::DurableObjects => None,
+            Keystore::Memory
+            | Keystore::Fs { .. }
+            | Keystore::DurableObjects
+            | Keystore::SpinKeyValue { .. } => None,
             Keystore::Vault(settings) => {
                 let settings = (**settings).clone();
                 Some(Self::Vault(Box::new(Vault::new(settings, world))))

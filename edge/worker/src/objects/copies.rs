@@ -160,6 +160,7 @@ impl Part {
         let copy = found.get(1);
         Ok(Found {
             copy: copy.is_object().then(|| Uint8Array::new(&copy).to_vec()),
+            used: None,
             ticket: Ticket(number(&found.get(0))?),
         })
     }

@@ -93,6 +93,7 @@ pub fn place(keystore: &Keystore) -> String {
         Keystore::Fs { path } => format!("the directory {path}"),
         Keystore::Vault(settings) => settings.to_string(),
         Keystore::DurableObjects => "Durable Objects".to_owned(),
+        Keystore::SpinKeyValue { .. } => "Spin's key-value store".to_owned(),
     }
 }
 

@@ -28,7 +28,7 @@ fn keys_are_in_durable_objects_and_sealed() {
     assert_eq!(
         refused(&format!("{REST}{OBJECTS}")),
         [
-            "seal: keys in Durable Objects have to be sealed: write `recipients`, and `unseal.identity` with \
+            "seal: keys that the platform keeps have to be sealed: write `recipients`, and `unseal.identity` with \
              `${NAME}` of a secret (`sealedge seal new`)"
         ]
     );

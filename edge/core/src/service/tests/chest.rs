@@ -34,6 +34,7 @@ impl Chest {
         let copy = self.copies.get(name).filter(|_| !self.is_buried(name));
         Found {
             copy: copy.map(|(copy, _)| copy.clone()),
+            used: None,
             ticket: Ticket(self.number),
         }
     }
