@@ -32,6 +32,7 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 mod build;
 mod front;
 pub mod hosts;
+mod interfaces;
 pub mod manifest;
 mod outgoing;
 mod output;
@@ -41,6 +42,8 @@ mod request;
 mod sqlite;
 mod state;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use self::output::Lines;
 pub use self::real::{Spin, program};
@@ -48,7 +51,9 @@ pub use self::redis::{Redis, RedisServer};
 pub use self::request::{Counts, Spent, Times};
 pub use self::sqlite::Sqlite;
 pub use self::state::Atomics;
-pub use self::store::{Cas, Failure, Fault, Gate, KeyValue, Operation, Spot, Store, Swap, Waiting};
+pub use self::store::{
+    Cas, Failure, Fault, Found, Gate, KeyValue, Operation, Spot, Store, Swap, Waiting,
+};
 
 /// Of how many requests the costs are kept.
 const KEPT: usize = 100_000;

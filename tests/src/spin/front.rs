@@ -89,7 +89,7 @@ async fn answer(
     peer: SocketAddr,
 ) -> Result<Answer, String> {
     let client = app.client.lock().unwrap().unwrap_or(peer);
-    let headers = headers(app, &incoming, client)?;
+    let headers = headers(&incoming, client, app.is_https)?;
     *incoming.headers_mut() = headers;
     let path = incoming
         .uri()
@@ -151,10 +151,10 @@ async fn answer(
 }
 
 /// What the client has sent, and after it what Spin says itself: a name may be there twice.
-fn headers(
-    app: &Inside,
-    request: &hyper::Request<Incoming>,
+pub(super) fn headers<B>(
+    request: &hyper::Request<B>,
     client: SocketAddr,
+    is_https: bool,
 ) -> Result<HeaderMap, String> {
     let mut headers = request.headers().clone();
     if headers
@@ -169,7 +169,7 @@ fn headers(
     if request.uri().authority().is_some_and(|it| *it != authority) {
         return Err("Host is not that of the URL".into());
     }
-    let scheme = if app.is_https { "https" } else { "http" };
+    let scheme = if is_https { "https" } else { "http" };
     let path = request.uri().path_and_query().map_or("/", |it| it.as_str());
     let own = [
         ("spin-path-info", request.uri().path().to_owned()),

@@ -114,12 +114,21 @@ async fn send(
 
 fn error(reason: &ClientError) -> Error {
     let mut causes = std::iter::successors(reason.source(), |&cause| cause.source());
-    let found = causes.find_map(|cause| cause.downcast_ref::<io::Error>());
-    match found.map(io::Error::kind) {
-        Some(io::ErrorKind::ConnectionRefused) => Error::ConnectionRefused,
-        Some(io::ErrorKind::InvalidData) => Error::TlsCertificateError,
-        Some(_) if reason.is_connect() => Error::DestinationUnavailable,
-        Some(_) => Error::ConnectionTerminated,
-        None => Error::HttpProtocolError,
+    let Some(found) = causes.find_map(|cause| cause.downcast_ref::<io::Error>()) else {
+        return Error::HttpProtocolError;
+    };
+    match (of_tls(found), found.kind()) {
+        (Some(rustls::Error::InvalidCertificate(_)), _) => Error::TlsCertificateError,
+        (Some(_), _) => Error::TlsProtocolError,
+        (None, io::ErrorKind::ConnectionRefused) => Error::ConnectionRefused,
+        (None, _) if reason.is_connect() => Error::DestinationUnavailable,
+        (None, _) => Error::ConnectionTerminated,
     }
+}
+
+/// The error of TLS that is inside one of I/O, however deep.
+fn of_tls(error: &io::Error) -> Option<&rustls::Error> {
+    let inner = error.get_ref()?;
+    let deeper = || inner.downcast_ref::<io::Error>().and_then(of_tls);
+    inner.downcast_ref().or_else(deeper)
 }

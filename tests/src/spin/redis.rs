@@ -10,7 +10,7 @@ use redis::{AsyncCommands, Client, RedisError};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
-use super::store::Failure;
+use super::store::{Failure, Found};
 use crate::front;
 use crate::openbao::free_address;
 
@@ -63,10 +63,7 @@ impl Redis {
     }
 
     /// By `KEYS`, as Spin does it.
-    pub(super) async fn get_many(
-        &self,
-        keys: Vec<String>,
-    ) -> Result<Vec<(String, Option<Vec<u8>>)>, Failure> {
+    pub(super) async fn get_many(&self, keys: Vec<String>) -> Result<Found, Failure> {
         let mut connection = self.connection().await?;
         let mut command = redis::cmd("KEYS");
         let found = command.arg(keys).query_async(&mut connection);

@@ -65,6 +65,8 @@ struct Clock {
     begun: Instant,
     /// Since when the instance runs, if it does.
     running: Option<Instant>,
+    /// Since when and until when it was in the host function in which it is.
+    outside: Option<(Instant, Instant)>,
     spent: Spent,
     answered: Option<Spent>,
 }
@@ -74,6 +76,7 @@ impl Request {
         let clock = Clock {
             begun: Instant::now(),
             running: None,
+            outside: None,
             spent: Spent::default(),
             answered: None,
         };
@@ -123,35 +126,54 @@ impl Request {
 
     /// Runs the instance.
     pub async fn run<T>(&self, call: impl Future<Output = T>) -> T {
-        let enter = || self.clock.lock().unwrap().resume();
-        let leave = || self.clock.lock().unwrap().pause();
-        around(call, enter, leave).await
+        let before = || self.clock.lock().unwrap().resume(Instant::now());
+        let after = || self.clock.lock().unwrap().pause(Instant::now());
+        around(call, before, after).await
     }
 
     /// Does what the running instance has asked for.
     pub async fn host<T>(&self, work: Work, call: impl Future<Output = T>) -> T {
-        let begun = Instant::now();
-        let enter = || self.clock.lock().unwrap().pause();
-        let leave = || self.clock.lock().unwrap().resume();
-        let done = around(call, enter, leave).await;
-        let spent = &mut self.clock.lock().unwrap().spent;
-        let time = begun.elapsed();
-        match work {
-            Work::KeyValue => spent.key_value += time,
-            Work::Variables => spent.variables += time,
-        }
+        let before = || self.clock.lock().unwrap().leave(Instant::now());
+        let after = || self.clock.lock().unwrap().come_back(Instant::now());
+        let done = around(call, before, after).await;
+        self.clock.lock().unwrap().add(work);
         done
     }
 }
 
 impl Clock {
-    fn resume(&mut self) {
-        self.running = Some(Instant::now());
+    fn resume(&mut self, now: Instant) {
+        self.running = Some(now);
     }
 
-    fn pause(&mut self) {
+    fn pause(&mut self, now: Instant) {
         if let Some(since) = self.running.take() {
-            self.spent.guest += since.elapsed();
+            self.spent.guest += now - since;
+        }
+    }
+
+    /// Into a host function, or on with it.
+    fn leave(&mut self, now: Instant) {
+        self.pause(now);
+        self.outside.get_or_insert((now, now));
+    }
+
+    /// Out of it, or until it can go on.
+    fn come_back(&mut self, now: Instant) {
+        if let Some((_, until)) = &mut self.outside {
+            *until = now;
+        }
+        self.resume(now);
+    }
+
+    /// It is done.
+    fn add(&mut self, work: Work) {
+        let Some((since, until)) = self.outside.take() else {
+            return;
+        };
+        match work {
+            Work::KeyValue => self.spent.key_value += until - since,
+            Work::Variables => self.spent.variables += until - since,
         }
     }
 

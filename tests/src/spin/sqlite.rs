@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::store::Failure;
+use super::store::{Failure, Found};
 
 const UPSERT: &str = "INSERT INTO spin_key_value (store, key, value) VALUES (?1, ?2, ?3) \
                       ON CONFLICT (store, key) DO UPDATE SET value = ?3";
@@ -68,11 +68,7 @@ impl Sqlite {
         })
     }
 
-    pub(super) fn get_many(
-        &self,
-        label: &str,
-        keys: Vec<String>,
-    ) -> Result<Vec<(String, Option<Vec<u8>>)>, Failure> {
+    pub(super) fn get_many(&self, label: &str, keys: Vec<String>) -> Result<Found, Failure> {
         self.with(|connection| {
             let mut found = Vec::new();
             for key in keys {

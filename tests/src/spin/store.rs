@@ -102,6 +102,9 @@ impl Gate {
     }
 }
 
+/// Keys with their values.
+pub type Found = Vec<(String, Option<Vec<u8>>)>;
+
 /// Where the values are.
 pub enum Store {
     /// What `spin up` uses by itself.
@@ -308,11 +311,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::get`].
-    pub async fn get_many(
-        &self,
-        label: &str,
-        keys: Vec<String>,
-    ) -> Result<Vec<(String, Option<Vec<u8>>)>, Failure> {
+    pub async fn get_many(&self, label: &str, keys: Vec<String>) -> Result<Found, Failure> {
         match self {
             Self::Sqlite(store) => store.get_many(label, keys),
             Self::Redis(store) => store.get_many(keys).await,
