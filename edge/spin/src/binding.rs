@@ -15,16 +15,23 @@ const PAUSES: u32 = 25;
 /// The store, as one instance has it.
 #[derive(Clone, Copy)]
 pub struct SpinStore {
+    /// Whether its own numbers are to be used.
+    #[cfg(feature = "atomics")]
     has_numbers: bool,
 }
 
 impl SpinStore {
     /// As the configuration wants it.
+    #[cfg(feature = "atomics")]
     pub fn new(keystore: &Keystore) -> Self {
-        Self {
-            has_numbers: cfg!(feature = "atomics")
-                && !matches!(keystore, Keystore::SpinKeyValue { atomics: false }),
-        }
+        let has_numbers = !matches!(keystore, Keystore::SpinKeyValue { atomics: false });
+        Self { has_numbers }
+    }
+
+    /// Whatever the configuration wants: this was built without.
+    #[cfg(not(feature = "atomics"))]
+    pub fn new(_: &Keystore) -> Self {
+        Self {}
     }
 
     fn with<T>(work: impl FnOnce(&Store) -> Result<T, Error>) -> Result<T, Trouble> {

@@ -103,7 +103,7 @@ impl Instance {
     /// Takes out of the store what is too old, if that was a while ago.
     fn sweep(&self, now: Time) -> Result<(), Trouble> {
         // Most need not even look.
-        if now.as_nanos() / 1_000 % ONE_OF != 0 {
+        if !(now.as_nanos() / 1_000).is_multiple_of(ONE_OF) {
             return Ok(());
         }
         let swept = self.store.get(places::SWEPT)?;

@@ -1,5 +1,8 @@
 //! HTTP to the service, and back.
 
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
 use http::Uri;
 use sealedge_core::auth::{Presented, signature};
 use sealedge_core::client::Client;
@@ -7,7 +10,6 @@ use sealedge_core::response::{Answer, ContentType, Response};
 use sealedge_core::service::{Request, Service};
 use sealedge_core::time::Time;
 use spin_sdk::http::{Fields, IncomingRequest, OutgoingResponse, ResponseOutparam};
-use std::rc::Rc;
 
 use crate::body;
 use crate::outside::Outside;
@@ -25,18 +27,17 @@ pub async fn answer(
     arrived: Time,
 ) -> Response {
     let method = asked.method().to_string();
-    let path = asked.path_with_query().unwrap_or_default();
-    let path = path.split_once('?').map_or(path.as_str(), |(path, _)| path);
-    let line = [&method, " ", path].concat();
-    let headers = asked.headers();
-    let client = Client::new([], &client_ip(&headers), false);
-    let presented = presented(service, &asked, &headers);
-    drop(headers);
+    let target = asked.path_with_query().unwrap_or_default();
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query.to_owned())),
+        None => (target.as_str(), None),
+    };
+    let headers = asked.headers().entries();
     let request = Request {
-        line,
+        line: [&method, " ", path].concat(),
         arrived,
-        client,
-        presented,
+        client: Client::new([], &client_ip(&headers), false),
+        presented: presented(service, headers, query),
         audited: false,
         body: body::received(asked, outside).await,
     };
@@ -47,52 +48,49 @@ pub async fn answer(
     }
 }
 
+/// A header's name and value, a line each.
+type Headers = [(String, Vec<u8>)];
+
 /// What Spin says in a header, as text.
-fn last(headers: &Fields, name: &str) -> Option<String> {
-    let lines = headers.get(&name.to_owned());
-    String::from_utf8(lines.into_iter().next_back()?).ok()
+fn last<'h>(headers: &'h Headers, name: &str) -> Option<&'h str> {
+    let mut lines = headers.iter().rev();
+    let (_, value) = lines.find(|line| line.0.eq_ignore_ascii_case(name))?;
+    std::str::from_utf8(value).ok()
 }
 
 /// The client's address, without its port; empty if Spin says none.
-fn client_ip(headers: &Fields) -> String {
+fn client_ip(headers: &Headers) -> String {
     let address = last(headers, CLIENT).unwrap_or_default();
-    if let Ok(address) = address.parse::<std::net::SocketAddr>() {
-        return address.ip().to_string();
-    }
-    let ip = address.parse::<std::net::IpAddr>();
-    ip.map_or_else(|_| String::new(), |ip| ip.to_string())
+    let ip = match address.parse::<SocketAddr>() {
+        Ok(address) => Some(address.ip()),
+        Err(_) => address.parse::<IpAddr>().ok(),
+    };
+    ip.map_or_else(String::new, |ip| ip.to_string())
 }
 
 /// What may prove who asks, if there is anything.
 fn presented(
     service: &Service<Spin>,
-    asked: &IncomingRequest,
-    headers: &Fields,
+    headers: Vec<(String, Vec<u8>)>,
+    query: Option<String>,
 ) -> Option<Box<Presented>> {
+    let url = last(&headers, URL).and_then(|url| url.parse::<Uri>().ok());
+    let authority = url.as_ref().and_then(Uri::authority);
+    let authority = authority.map(ToString::to_string).unwrap_or_default();
+    let is_plain = url.as_ref().and_then(Uri::scheme_str) != Some("https");
     let wanted = service.credential_headers();
-    let found: Vec<_> = headers
-        .entries()
-        .into_iter()
-        .map(|(name, value)| (name.to_ascii_lowercase(), value))
-        .filter(|(name, _)| wanted.contains(name))
-        .collect();
-    if found.is_empty() {
-        return None;
-    }
-    let url = last(headers, URL).and_then(|url| url.parse::<Uri>().ok());
-    let authority = url
-        .as_ref()
-        .and_then(Uri::authority)
-        .map(ToString::to_string);
-    Some(Box::new(Presented {
-        authority: authority.or_else(|| asked.authority()).unwrap_or_default(),
-        is_plain: url.as_ref().and_then(Uri::scheme_str) != Some("https"),
-        query: asked
-            .path_with_query()
-            .and_then(|path| Some(path.split_once('?')?.1.to_owned())),
-        headers: found,
-        shown: None,
-    }))
+    let headers = headers.into_iter();
+    let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value));
+    let headers: Vec<_> = headers.filter(|line| wanted.contains(&line.0)).collect();
+    (!headers.is_empty()).then(|| {
+        Box::new(Presented {
+            authority,
+            is_plain,
+            query,
+            headers,
+            shown: None,
+        })
+    })
 }
 
 /// Sends an answer: from then on the client has it.
