@@ -9,6 +9,7 @@ use crate::seal::NodeIdentity;
 mod properties;
 mod readme;
 mod secrets;
+mod spin;
 mod unseal;
 mod values;
 mod vault;

@@ -27,7 +27,8 @@ const ADMIN: Identity = Identity::from_bytes([1; 32]);
 const AWAY: &str = "the key store https://vault:8200 is away: connection refused";
 const BACK: &str = "the key store https://vault:8200 is back";
 
-/// A platform of one instance; one at the `EDGE` has neither certificates of clients nor streams of logs.
+/// A platform of one instance; one at the `EDGE` has neither certificates of clients nor streams of logs,
+/// and no memory between requests.
 struct Machine<S, const EDGE: bool = false> {
     fake: Fake,
     store: S,
@@ -66,6 +67,7 @@ impl<S: 'static, const EDGE: bool> World for Machine<S, EDGE> {
 impl<S: Store + 'static, const EDGE: bool> Platform for Machine<S, EDGE> {
     const HANDSHAKES: bool = !EDGE;
     const LOG_STREAMS: bool = !EDGE;
+    const MEMORY: bool = !EDGE;
 
     type Store = S;
     type Crypto = RustCrypto;
@@ -130,8 +132,11 @@ fn config() -> Config {
 }
 
 fn configured(more: &str) -> Config {
-    let text =
-        format!("version: v1\nadmin: {{identity: {ADMIN}}}\ntls: {{key: k, cert: c}}\n{more}");
+    let admin = match more.contains("admin:") {
+        true => String::new(),
+        false => format!("admin: {{identity: {ADMIN}}}\n"),
+    };
+    let text = format!("version: v1\n{admin}tls: {{key: k, cert: c}}\n{more}");
     let supported = Supported {
         keystores: &["vault", "mem"],
         tls: true,

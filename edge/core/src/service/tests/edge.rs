@@ -3,14 +3,21 @@
 use super::*;
 use crate::api_key::ApiKey;
 use crate::auth::Presented;
+use crate::seal::NodeIdentity;
 
 const HERE: &str = "127.0.0.1";
 const THERE: &str = "192.0.2.1";
 
 /// The answer on such a platform, where bearer keys are on.
 fn ask(line: &str, ip: &str, presented: Option<Presented>) -> Response {
+    asked(line, ip, presented, "")
+}
+
+/// The same with more in the configuration.
+fn asked(line: &str, ip: &str, presented: Option<Presented>, more: &str) -> Response {
     let config = configured(&format!(
-        "auth: {{bearer: on}}\nkeystore: {{mem: {{}}}}\npolicy: {{p: {{allow: ['*'], identities: [{}]}}}}\n",
+        "auth: {{bearer: on}}\nkeystore: {{mem: {{}}}}\n\
+         policy: {{p: {{allow: ['*'], identities: [{}]}}}}\n{more}",
         key().identity()
     ));
     let fake = Fake::default();
@@ -76,5 +83,53 @@ fn logs_are_no_streams_for_those_who_may_read_them() {
     for line in ["GET /v1/log/error", "GET /v1/log/audit"] {
         assert_eq!(ask(line, THERE, Some(bearer(false))).status, 501);
         assert_eq!(ask(line, THERE, None).status, 401);
+    }
+}
+
+#[test]
+fn where_nothing_is_counted_there_are_no_metrics() {
+    let answer = ask("GET /v1/metrics", THERE, Some(bearer(false)));
+    assert_eq!(answer.status, 501);
+    let body = String::from_utf8(answer.body.to_vec()).unwrap();
+    assert!(body.contains("nothing outlives a request"), "{body}");
+    assert_eq!(ask("GET /v1/metrics", THERE, None).status, 401);
+}
+
+#[test]
+fn with_a_key_that_everybody_knows_only_this_machine_is_served() {
+    let api_key: ApiKey = "kes:v1:AADevelopmentKeyThatEverybodyKnowsNeverUseIt"
+        .parse()
+        .unwrap();
+    let admin = api_key.identity();
+    let node = "SEALEDGE-IDENTITY-1QYR7QF7QG7SX0QY8VZN5P3EQUUQQ0CP8CPR6QEUQSAS2WSX8YRNSQV3RZZZ";
+    let recipient = node.parse::<NodeIdentity>().unwrap();
+    let recipient = recipient.recipient();
+    let line = "GET /v1/identity/self/describe";
+    for more in [
+        format!("admin: {{identity: {admin}}}\n"),
+        format!("seal: {{recipients: [{recipient}], unseal: {{identity: {node}}}}}\n"),
+        format!(
+            "seal: {{recipients: [{recipient}], unseal: {{identity: {}}}}}\n",
+            node.to_lowercase()
+        ),
+    ] {
+        for (ip, expected) in [
+            (HERE, 200),
+            ("::1", 200),
+            ("::ffff:127.0.0.1", 200),
+            (THERE, 403),
+            ("127.0.0.1.example.com", 403),
+            ("", 403),
+        ] {
+            for presented in [Some(bearer(false)), None] {
+                let expected = match (expected, &presented) {
+                    (200, None) => 401,
+                    (expected, _) => expected,
+                };
+                let answer = asked(line, ip, presented, &more);
+                assert_eq!(answer.status, expected, "{ip} {more}");
+            }
+            assert_eq!(asked("GET /version", ip, None, &more).status, 200);
+        }
     }
 }
