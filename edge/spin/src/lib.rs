@@ -10,25 +10,7 @@ pub mod lives;
 pub mod nonces;
 pub mod places;
 
+#[cfg(target_family = "wasm")]
+mod door;
 #[cfg(test)]
 mod model;
-
-#[cfg(target_family = "wasm")]
-#[path = "../../component/src/allocator.rs"]
-mod allocator;
-#[cfg(target_family = "wasm")]
-mod binding;
-#[cfg(target_family = "wasm")]
-mod body;
-#[cfg(target_family = "wasm")]
-mod configuration;
-#[cfg(target_family = "wasm")]
-mod instance;
-#[cfg(target_family = "wasm")]
-mod outside;
-#[cfg(target_family = "wasm")]
-mod platform;
-#[cfg(target_family = "wasm")]
-mod request;
-#[cfg(target_family = "wasm")]
-mod store;

@@ -12,7 +12,7 @@
 //! - **The hint** is the last life that was seen to begin. It may be an older one, for a late writer may set it back:
 //!   then the key is not there, and whoever reads goes on from life to life.
 //!
-//! What stays of an ended life are two or three small values. `lives/tests.rs` tries all orders of creates, deletes and
+//! What stays of an ended life are two small values. `lives/tests.rs` tries all orders of creates, deletes and
 //! reads, with a stop at each step.
 
 use std::collections::HashSet;

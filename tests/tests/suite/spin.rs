@@ -75,9 +75,6 @@ fn count(app: &App, operation: Operation) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_recorded_exchange_of_kes_is_repeated_on_spin() {
-    let app = started(configured(&parity::configured(HERE)));
-    let address = app.address.clone();
-    let connect = async |who: &str| signing(&address, who).await;
     let instead = |case: &Value| match case["path"].as_str()? {
         _ if case["as"] == "none" && case["answer"]["status"] == 400 => {
             let message = case["answer"]["json"]["message"].as_str()?;
@@ -97,7 +94,18 @@ async fn every_recorded_exchange_of_kes_is_repeated_on_spin() {
         )),
         _ => None,
     };
-    parity::repeat_over(connect, "signature", instead).await;
+    let setup = configured(&parity::configured(HERE));
+    let repeat = async |address: &str| {
+        let connect = async |who: &str| signing(address, who).await;
+        parity::repeat_over(connect, "signature", instead).await;
+    };
+    if let Some(program) = spin::program() {
+        let spin = setup
+            .start_with(&program)
+            .unwrap_or_else(|why| panic!("{why}"));
+        repeat(&spin.address).await;
+    }
+    repeat(&started(setup).address).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -424,6 +432,19 @@ async fn a_configuration_that_does_not_do_is_refused_by_its_fields() {
     for field in ["tls.key", "tls.cert", "tls.cloudflare", "keystore.fs"] {
         app.output().wait_for(field);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_odd_in_the_configuration_is_said_once() {
+    let app = started(setup(&format!("{HERE}cache: {{expiry: {{any: 0s}}}}\n")));
+    for _ in 0..3 {
+        assert_eq!(says(&app, "GET", "/v1/status").await.0, 200);
+    }
+    let text = app.output().text();
+    let warnings = text
+        .lines()
+        .filter(|line| line.contains("cache.expiry.any"));
+    assert_eq!(warnings.count(), 1, "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,9 +6,9 @@ use sealedge_core::store::remote::Remote;
 use sealedge_core::store::{Store, StoreError};
 use zeroize::Zeroizing;
 
-use crate::binding::SpinStore;
+use super::binding::SpinStore;
+use super::outside::Outside;
 use crate::lives::Lives;
-use crate::outside::Outside;
 
 /// The key store of an instance.
 pub enum Keys {

@@ -11,9 +11,9 @@ use sealedge_core::service::{Request, Service};
 use sealedge_core::time::Time;
 use spin_sdk::http::{Fields, IncomingRequest, OutgoingResponse, ResponseOutparam};
 
-use crate::body;
-use crate::outside::Outside;
-use crate::platform::Spin;
+use super::body;
+use super::outside::Outside;
+use super::platform::Spin;
 
 /// Where Spin says who asks and for what. Clients may send such headers as well: Spin's own come last.
 const CLIENT: &str = "spin-client-addr";

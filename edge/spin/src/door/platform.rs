@@ -15,12 +15,12 @@ use sealedge_core::platform::{Platform, System, World};
 use sealedge_core::time::Time;
 use zeroize::Zeroizing;
 
-use crate::binding::SpinStore;
-use crate::body::RequestBody;
+use super::binding::SpinStore;
+use super::body::RequestBody;
+use super::outside::{self, Outside};
+use super::store::Keys;
 use crate::copies::Copies;
 use crate::nonces;
-use crate::outside::{self, Outside};
-use crate::store::Keys;
 
 /// What the platform lends to the service of one instance.
 pub struct Spin {

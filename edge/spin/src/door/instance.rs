@@ -8,12 +8,13 @@ use sealedge_core::time::Time;
 use spin_sdk::http::{IncomingRequest, ResponseOutparam};
 use spin_sdk::http_component;
 
-use crate::binding::SpinStore;
+use super::binding::SpinStore;
+use super::outside::{self, Outside};
+use super::platform::Spin;
+use super::{configuration, request};
 use crate::copies::Copies;
 use crate::keyvalue::{KeyValue, Trouble, number};
-use crate::outside::{self, Outside};
-use crate::platform::Spin;
-use crate::{configuration, nonces, places, request};
+use crate::{nonces, places};
 
 /// How often what is too old is taken out of the store, while requests come.
 const SWEEP: Duration = Duration::from_secs(60);
