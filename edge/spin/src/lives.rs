@@ -31,6 +31,9 @@ const FIRST: u64 = 1;
 /// How many lives a create tries to begin: two that never wait could keep each other from it for ever.
 const TRIES: u32 = 16;
 
+/// How often the key of a life that has begun is looked for.
+const MISSES: u32 = 8;
+
 /// The keys.
 pub struct Lives<K> {
     store: K,
@@ -83,10 +86,16 @@ impl<K: KeyValue> Lives<K> {
             return Ok(None);
         };
         let mut found = self.store.get(&places::value(name, life))?;
+        let mut misses = 0;
         while found.is_none() {
             match self.stage(name, life)? {
                 Stage::Open => return Ok(None),
-                Stage::Live => found = self.store.get(&places::value(name, life))?,
+                // It ends just now, or somebody else was at the store.
+                Stage::Live if misses == MISSES => return Err(Trouble::Lost),
+                Stage::Live => {
+                    found = self.store.get(&places::value(name, life))?;
+                    misses += 1;
+                }
                 Stage::Over => life = self.next(name, life)?,
             }
         }
@@ -138,6 +147,7 @@ impl<K: KeyValue> Lives<K> {
             .map(|(name, _)| name.to_owned())
             .collect();
         names.sort_unstable();
+        names.dedup();
         names.truncate(limit);
         Ok(names)
     }

@@ -156,3 +156,34 @@ fn whoever_reads_meanwhile_reads_what_is_there() {
     let deleted_anew: &[Call] = &[Create(1), Delete, Create(2)];
     Scripts(&[deleted_anew, &[Get, Get], &[Delete]], 1).plays(0, 300_000);
 }
+
+#[test]
+fn a_key_that_somebody_else_has_taken_away_is_missed_and_not_looked_for_for_ever() {
+    let store = Plain::default();
+    let lives = Lives::new(&store);
+    assert_eq!(lives.create(&name(), b"1"), Ok(true));
+    let value = places::value(&name(), FIRST);
+    store.delete(&value).unwrap();
+    assert_eq!(lives.get(&name()), Err(Trouble::Lost));
+    assert_eq!(lives.delete(&name()), Ok(true));
+    assert_eq!(lives.get(&name()), Ok(None));
+    assert_eq!(lives.create(&name(), b"2"), Ok(true));
+    assert_eq!(lives.get(&name()), Ok(Some(b"2".to_vec())));
+}
+
+#[test]
+fn names_of_which_one_begins_as_another_are_told_apart() {
+    let store = Plain::default();
+    let lives = Lives::new(&store);
+    for name in ["a", "a-1", "ab", "b", "A"] {
+        let name = Name::new(name).unwrap();
+        assert_eq!(lives.create(&name, name.as_str().as_bytes()), Ok(true));
+    }
+    lives.delete(&Name::new("ab").unwrap()).unwrap();
+    let list = |prefix, after, limit| lives.list(prefix, after, limit).unwrap();
+    assert_eq!(list("", None, 9), ["A", "a", "a-1", "b"]);
+    assert_eq!(list("a", None, 9), ["a", "a-1"]);
+    assert_eq!(list("", Some("a"), 1), ["a-1"]);
+    let found = lives.get(&Name::new("a-1").unwrap()).unwrap();
+    assert_eq!(found.as_deref(), Some(&b"a-1"[..]));
+}
