@@ -210,7 +210,7 @@ async fn a_dek_of_a_copy_costs_two_reads_and_its_use_is_noted_now_and_then() {
     for _ in 0..5 {
         costs.push(generate().await);
     }
-    assert!(costs.iter().any(|it| *it == (2, 0)), "{costs:?}");
+    assert!(costs.contains(&(2, 0)), "{costs:?}");
     tokio::time::sleep(Duration::from_millis(250)).await;
     let (_, noted) = generate().await;
     assert!(noted >= 1, "a tenth of `unused` has passed");
@@ -332,8 +332,7 @@ async fn a_signed_request_is_answered_once() {
 async fn a_listed_proxy_forwards_certificates_and_nobody_else_does() {
     let identity = Credentials::of(&recorded("app"));
     let secret = "a-secret-of-at-least-thirty-two-bytes";
-    let proxy =
-        format!("tls: {{proxy: {{addresses: [192.0.2.0/24], secret: '${{PROXY_SECRET}}'}}}}\n");
+    let proxy = "tls: {proxy: {addresses: [192.0.2.0/24], secret: '${PROXY_SECRET}'}}\n";
     let policy = format!(
         "policy: {{app: {{allow: ['/v1/key/*'], identities: [{}]}}}}\n",
         identity.identity()
