@@ -187,3 +187,35 @@ fn names_of_which_one_begins_as_another_are_told_apart() {
     let found = lives.get(&Name::new("a-1").unwrap()).unwrap();
     assert_eq!(found.as_deref(), Some(&b"a-1"[..]));
 }
+
+/// What three creates and a delete could come to, which are too many for all orders: one that is late agrees with nobody,
+/// for the voices are taken away, and yet finds what was agreed upon.
+#[test]
+fn who_comes_late_finds_what_was_agreed_upon() {
+    let store = Plain::default();
+    let lives = Lives::new(&store);
+    assert_eq!(lives.create(&name(), b"1"), Ok(true));
+    assert_eq!(
+        lives.settle(&name(), FIRST, Decision::Void),
+        Ok(Decision::Live)
+    );
+    assert_eq!(lives.delete(&name()), Ok(true));
+    assert_eq!(
+        lives.settle(&name(), FIRST, Decision::Void),
+        Ok(Decision::Live)
+    );
+    let void = places::mark(&name(), FIRST, Mark::Void);
+    assert_eq!(store.exists(&void), Ok(false));
+
+    let next = FIRST + 1;
+    assert_eq!(
+        lives.settle(&name(), next, Decision::Void),
+        Ok(Decision::Void)
+    );
+    assert_eq!(
+        lives.settle(&name(), next, Decision::Live),
+        Ok(Decision::Void)
+    );
+    assert_eq!(lives.create(&name(), b"2"), Ok(true));
+    assert_eq!(lives.get(&name()), Ok(Some(b"2".to_vec())));
+}
