@@ -16,4 +16,5 @@ pub mod pip;
 pub mod raw;
 pub mod server;
 pub mod soak;
+#[cfg(feature = "spin")]
 pub mod spin;

@@ -83,8 +83,10 @@ mod signed;
 mod sleep;
 #[path = "suite/soak.rs"]
 mod soak;
+#[cfg(feature = "spin")]
 #[path = "suite/spin.rs"]
 mod spin;
+#[cfg(feature = "spin")]
 #[path = "suite/spin_harness.rs"]
 mod spin_harness;
 #[path = "suite/startup.rs"]
