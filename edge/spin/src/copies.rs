@@ -72,22 +72,16 @@ impl<K: KeyValue, C: Fn() -> Time> Copies<K, C> {
         Ok(Some(until.and_then(|it| time(&it)).unwrap_or(FOR_EVER)))
     }
 
+    /// While the name is buried there is nothing under its number: that is seen to where copies are kept.
     fn found(&self, name: &Name) -> Result<Found, Trouble> {
         let burials = self.burials(name)?;
-        let until = self.until(name, burials)?;
-        let mut found = Found {
-            copy: None,
-            used: None,
+        let kept = self.store.get(&places::copy(name, burials.ticket()))?;
+        let kept = kept.as_deref().and_then(read);
+        Ok(Found {
+            copy: kept.map(|(_, _, copy)| copy.to_vec()),
+            used: kept.map(|(_, used, _)| used),
             ticket: Ticket(burials.ticket()),
-        };
-        if until.is_none_or(|until| until <= (self.now)())
-            && let Some(kept) = self.store.get(&places::copy(name, burials.ticket()))?
-            && let Some((_, used, copy)) = read(&kept)
-        {
-            found.used = Some(used);
-            found.copy = Some(copy.to_vec());
-        }
-        Ok(found)
+        })
     }
 
     fn kept(&self, name: &Name, copy: &[u8], ticket: Ticket, at: Time) -> Result<(), Trouble> {

@@ -47,8 +47,6 @@ pub enum Trouble {
     Refused(String),
     /// Others do the same at the same time, again and again.
     Busy,
-    /// A key is not where it was written.
-    Lost,
 }
 
 impl fmt::Display for Trouble {
@@ -56,9 +54,6 @@ impl fmt::Display for Trouble {
         match self {
             Self::Away(why) => write!(f, "the key-value store fails: {why}"),
             Self::Refused(why) => f.write_str(why),
-            Self::Lost => {
-                f.write_str("the key-value store has lost a key: somebody else has written to it")
-            }
             Self::Busy => f.write_str(
                 "others create or delete a key of this name at the same time: try again later",
             ),

@@ -31,9 +31,6 @@ const FIRST: u64 = 1;
 /// How many lives a create tries to begin: two that never wait could keep each other from it for ever.
 const TRIES: u32 = 16;
 
-/// How often the key of a life that has begun is looked for.
-const MISSES: u32 = 8;
-
 /// The keys.
 pub struct Lives<K> {
     store: K,
@@ -85,21 +82,18 @@ impl<K: KeyValue> Lives<K> {
             // Whoever creates one sets the hint before anybody hears of it.
             return Ok(None);
         };
-        let mut found = self.store.get(&places::value(name, life))?;
-        let mut misses = 0;
-        while found.is_none() {
+        let found = self.store.get(&places::value(name, life))?;
+        if found.is_some() {
+            return Ok(found);
+        }
+        loop {
             match self.stage(name, life)? {
                 Stage::Open => return Ok(None),
-                // It ends just now, or somebody else was at the store.
-                Stage::Live if misses == MISSES => return Err(Trouble::Lost),
-                Stage::Live => {
-                    found = self.store.get(&places::value(name, life))?;
-                    misses += 1;
-                }
+                // If it is gone by now, there was none at some moment.
+                Stage::Live => return self.store.get(&places::value(name, life)),
                 Stage::Over => life = self.next(name, life)?,
             }
         }
-        Ok(found)
     }
 
     /// Deletes the key of this name: false if there is none.
