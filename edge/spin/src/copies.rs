@@ -11,7 +11,7 @@ use sealedge_core::copies::{self, Burial, Found, Ticket};
 use sealedge_core::name::Name;
 use sealedge_core::time::Time;
 
-use crate::keyvalue::{KeyValue, Trouble, number};
+use crate::keyvalue::{KeyValue, Trouble, count, read_number};
 use crate::places;
 
 #[cfg(test)]
@@ -51,15 +51,8 @@ impl<K: KeyValue, C: Fn() -> Time> Copies<K, C> {
     }
 
     fn burials(&self, name: &Name) -> Result<Burials, Trouble> {
-        let burials = self.store.get(&places::burials(name))?;
-        match burials.map(|it| number(&it)) {
-            None => Ok(Burials(0)),
-            Some(Some(burials)) => Ok(Burials(burials)),
-            Some(None) => Err(Trouble::Away(format!(
-                "what is under {} is no number",
-                places::burials(name)
-            ))),
-        }
+        let burials = read_number(&self.store, &places::burials(name))?;
+        Ok(Burials(burials.unwrap_or_default()))
     }
 
     /// Until when the name is buried, if burials have begun that have not ended. What was read before that may have been
@@ -112,14 +105,14 @@ impl<K: KeyValue, C: Fn() -> Time> Copies<K, C> {
         let other = self.store.get(&place)?.and_then(|it| time(&it));
         let until = other.map_or(until, |other| other.max(until));
         self.store.set(&place, &until.as_nanos().to_be_bytes())?;
-        let burials = Burials(self.store.increment(&places::burials(name), BEGUN)?);
+        let burials = Burials(count(&self.store, &places::burials(name), BEGUN)?);
         let before = Burials(burials.0.saturating_sub(BEGUN));
         self.store.delete(&places::copy(name, before.ticket()))?;
         Ok(Burial(burials.ticket()))
     }
 
     fn dug_up(&self, name: &Name) -> Result<(), Trouble> {
-        let burials = Burials(self.store.increment(&places::burials(name), ENDED)?);
+        let burials = Burials(count(&self.store, &places::burials(name), ENDED)?);
         let before = Burials(burials.0.saturating_sub(ENDED));
         // The second is there only if the store has no numbers that are told apart from each other.
         let places = [before, burials].map(|it| places::copy(name, it.ticket()));

@@ -47,6 +47,8 @@ pub enum Trouble {
     Refused(String),
     /// Others do the same at the same time, again and again.
     Busy,
+    /// What is under this key is not of this service.
+    Damaged(String),
 }
 
 impl fmt::Display for Trouble {
@@ -54,6 +56,10 @@ impl fmt::Display for Trouble {
         match self {
             Self::Away(why) => write!(f, "the key-value store fails: {why}"),
             Self::Refused(why) => f.write_str(why),
+            Self::Damaged(key) => write!(
+                f,
+                "what is under {key} is damaged: somebody else has written to the key-value store"
+            ),
             Self::Busy => f.write_str(
                 "others create or delete a key of this name at the same time: try again later",
             ),
@@ -70,6 +76,21 @@ impl From<Trouble> for StoreError {
             other => Self::Failed(other.to_string()),
         }
     }
+}
+
+/// [`KeyValue::increment`], if there is a number or nothing.
+pub fn count(store: &impl KeyValue, key: &str, by: i64) -> Result<i64, Trouble> {
+    read_number(store, key)?;
+    store.increment(key, by)
+}
+
+/// The number under a key, if there is something.
+pub fn read_number(store: &impl KeyValue, key: &str) -> Result<Option<i64>, Trouble> {
+    let value = store.get(key)?;
+    let damaged = || Trouble::Damaged(key.to_owned());
+    value
+        .map(|value| number(&value).ok_or_else(damaged))
+        .transpose()
 }
 
 /// A number that [`KeyValue::increment`] has made, as [`KeyValue::get`] gives it: SQLite has eight bytes with the lowest

@@ -20,13 +20,16 @@ use std::collections::HashSet;
 use sealedge_core::name::Name;
 
 use crate::agreement::{self, Decision};
-use crate::keyvalue::{KeyValue, Trouble};
+use crate::keyvalue::{KeyValue, Trouble, count};
 use crate::places::{self, Mark};
 
 #[cfg(test)]
 mod tests;
 
 const FIRST: u64 = 1;
+
+/// No name gets so far.
+const LAST: u64 = 1 << 53;
 
 /// How many lives a create tries to begin: two that never wait could keep each other from it for ever.
 const TRIES: u32 = 16;
@@ -104,7 +107,7 @@ impl<K: KeyValue> Lives<K> {
                 Stage::Open => return Ok(false),
                 Stage::Live => {
                     let dead = places::mark(name, life, Mark::Dead);
-                    let is_first = self.store.increment(&dead, 1)? == 1;
+                    let is_first = count(&self.store, &dead, 1)? == 1;
                     self.store.delete(&places::value(name, life))?;
                     self.store.delete(&places::mark(name, life, Mark::Live))?;
                     return Ok(is_first);
@@ -149,7 +152,7 @@ impl<K: KeyValue> Lives<K> {
     /// Begins a life, if this is the one to do it: false if it has to be looked at again.
     fn begin(&self, name: &Name, life: u64, value: &[u8]) -> Result<bool, Trouble> {
         let claims = places::mark(name, life, Mark::Claims);
-        if self.store.increment(&claims, 1)? == 1 {
+        if count(&self.store, &claims, 1)? == 1 {
             self.store.set(&places::value(name, life), value)?;
             if self.settle(name, life, Decision::Live)? == Decision::Void {
                 return Ok(false);
@@ -210,9 +213,15 @@ impl<K: KeyValue> Lives<K> {
     }
 
     fn hint(&self, name: &Name) -> Result<Option<u64>, Trouble> {
-        let hint = self.store.get(&places::hint(name))?;
-        let hint = hint.and_then(|hint| std::str::from_utf8(&hint).ok()?.parse().ok());
-        Ok(hint.filter(|life| *life >= FIRST))
+        let place = places::hint(name);
+        let Some(hint) = self.store.get(&place)? else {
+            return Ok(None);
+        };
+        let life = std::str::from_utf8(&hint)
+            .ok()
+            .and_then(|it| it.parse().ok());
+        let life = life.filter(|life| (FIRST..LAST).contains(life));
+        life.map(Some).ok_or(Trouble::Damaged(place))
     }
 
     fn point(&self, name: &Name, life: u64) -> Result<(), Trouble> {

@@ -6,14 +6,14 @@ use sealedge_core::auth::nonces::{Lifetime, Nonce, Replay};
 use sealedge_core::identity::Identity;
 use sealedge_core::time::Time;
 
-use crate::keyvalue::{KeyValue, Trouble, number};
+use crate::keyvalue::{KeyValue, Trouble, read_number};
 use crate::places;
 
 #[cfg(test)]
 mod tests;
 
 /// How many are forgotten at most in one go.
-const AT_ONCE: usize = 1_000;
+const AT_ONCE: usize = if cfg!(test) { 1_000 } else { 10_000 };
 
 /// Remembers a signed request.
 ///
@@ -33,8 +33,8 @@ pub fn remember(
     let place = places::nonce(created, identity, u128::from_be_bytes(nonce));
     let is_first = store.increment(&place, 1)? == 1;
     // Asked for afterwards: what is forgotten is written there first.
-    let forgotten = store.get(places::FORGOTTEN)?;
-    let forgotten = forgotten.and_then(|it| number(&it)?.try_into().ok());
+    let forgotten = read_number(store, places::FORGOTTEN)?;
+    let forgotten = forgotten.and_then(|it| it.try_into().ok());
     Ok(
         if forgotten.is_some_and(|youngest: u64| created <= youngest) {
             Err(Replay::Late)
@@ -46,7 +46,7 @@ pub fn remember(
     )
 }
 
-/// Forgets, of these keys, the oldest that are of requests which are too old by now.
+/// Forgets, of these keys, the oldest that are of requests which are too old by now: whether there are no more.
 ///
 /// # Errors
 /// The store fails.
@@ -55,23 +55,25 @@ pub fn sweep(
     keys: &[String],
     window: Duration,
     now: Time,
-) -> Result<(), Trouble> {
+) -> Result<bool, Trouble> {
     let is_old = |created: &u64| created.saturating_add(window.as_secs()) < second(now);
     let mut old: Vec<(u64, &String)> = keys
         .iter()
         .filter_map(|key| Some((places::read_nonce(key).filter(is_old)?, key)))
         .collect();
     old.sort_unstable();
+    let is_all = old.len() <= AT_ONCE;
     old.truncate(AT_ONCE);
     let Some((youngest, _)) = old.last() else {
-        return Ok(());
+        return Ok(true);
     };
-    let before = store.get(places::FORGOTTEN)?;
-    let before: Option<u64> = before.and_then(|it| number(&it)?.try_into().ok());
+    let before = read_number(store, places::FORGOTTEN)?;
+    let before: Option<u64> = before.and_then(|it| it.try_into().ok());
     let youngest = before.unwrap_or_default().max(*youngest);
     store.set(places::FORGOTTEN, youngest.to_string().as_bytes())?;
     let old: Vec<String> = old.into_iter().map(|(_, key)| key.clone()).collect();
-    store.delete_all(&old)
+    store.delete_all(&old)?;
+    Ok(is_all)
 }
 
 fn second(time: Time) -> u64 {

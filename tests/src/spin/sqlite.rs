@@ -96,11 +96,13 @@ impl Sqlite {
 
     pub(super) fn delete_many(&self, label: &str, keys: &[String]) -> Result<(), Failure> {
         self.with(|connection| {
-            let mut delete = connection
-                .prepare_cached("DELETE FROM spin_key_value WHERE store = ?1 AND key = ?2")?;
+            // At once, as Spin's one statement is.
+            let transaction = connection.transaction()?;
             for key in keys {
-                delete.execute([label, key])?;
+                let delete = "DELETE FROM spin_key_value WHERE store = ?1 AND key = ?2";
+                transaction.prepare_cached(delete)?.execute([label, key])?;
             }
+            transaction.commit()?;
             Ok(())
         })
     }

@@ -83,9 +83,17 @@ impl KeyValue for SpinStore {
             return wasi_keyvalue::increment(LABEL, key, by);
         }
         // Two at the same moment have the same sum: that is what the configuration puts up with.
-        let before = self.get(key)?.and_then(|value| number(&value));
-        let sum = before.unwrap_or_default().saturating_add(by);
-        self.set(key, &sum.to_le_bytes())?;
+        let before = self.get(key)?;
+        let is_text = before
+            .as_ref()
+            .is_some_and(|it| it.len() != size_of::<i64>());
+        let number = before.and_then(|value| number(&value));
+        let sum = number.unwrap_or_default().saturating_add(by);
+        // In the form in which it was. A new one is as SQLite has it, which would be broken for good by another.
+        match is_text {
+            true => self.set(key, sum.to_string().as_bytes())?,
+            false => self.set(key, &sum.to_le_bytes())?,
+        }
         Ok(sum)
     }
 

@@ -12,7 +12,7 @@ use spin_sdk::http::IncomingRequest;
 use wasi::io::streams::Error;
 
 /// How long a body may take to begin. Only when it has is it known that there is one.
-const BEGINNING: Duration = Duration::from_secs(10);
+const BEGINNING: Duration = Duration::from_secs(2);
 
 type Chunks = Pin<Box<dyn Stream<Item = Result<Vec<u8>, Error>>>>;
 

@@ -116,7 +116,10 @@ impl Instance {
         let time = now.as_nanos().to_string();
         self.store.set(places::SWEPT, time.as_bytes())?;
         let keys = self.store.keys()?;
-        nonces::sweep(&self.store, &keys, self.window, now)?;
+        if !nonces::sweep(&self.store, &keys, self.window, now)? {
+            // The next one goes on: else more would come than go.
+            self.store.delete(places::SWEPT)?;
+        }
         let copies = Copies::new(self.store, outside::now);
         let begin = usize::try_from(now.as_nanos() / 1_000).unwrap_or_default();
         copies.sweep(&keys, begin, self.copies_last)

@@ -172,6 +172,25 @@ fn a_key_that_somebody_else_has_taken_away_is_not_there_and_its_name_is_of_use()
 }
 
 #[test]
+fn what_somebody_else_has_written_is_refused_and_not_counted_on() {
+    for hint in ["", "0", "-1", "x", "18446744073709551615"] {
+        let store = Plain::default();
+        let lives = Lives::new(&store);
+        store.set(&places::hint(&name()), hint.as_bytes()).unwrap();
+        let damaged = Trouble::Damaged(places::hint(&name()));
+        assert_eq!(lives.get(&name()), Err(damaged.clone()));
+        assert_eq!(lives.create(&name(), b"1"), Err(damaged.clone()));
+        assert_eq!(lives.delete(&name()), Err(damaged));
+    }
+    // An increment of what is no number would break some stores for good.
+    let store = Plain::default();
+    let claims = places::mark(&name(), FIRST, Mark::Claims);
+    store.set(&claims, b"abc").unwrap();
+    let created = Lives::new(&store).create(&name(), b"1");
+    assert_eq!(created, Err(Trouble::Damaged(claims)));
+}
+
+#[test]
 fn names_of_which_one_begins_as_another_are_told_apart() {
     let store = Plain::default();
     let lives = Lives::new(&store);

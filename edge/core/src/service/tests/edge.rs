@@ -15,10 +15,16 @@ fn ask(line: &str, ip: &str, presented: Option<Presented>) -> Response {
 
 /// The same with more in the configuration.
 fn asked(line: &str, ip: &str, presented: Option<Presented>, more: &str) -> Response {
+    let policy = match more.contains("policy:") {
+        true => String::new(),
+        false => format!(
+            "policy: {{p: {{allow: ['*'], identities: [{}]}}}}\n",
+            key().identity()
+        ),
+    };
     let config = configured(&format!(
         "auth: {{bearer: on}}\nkeystore: {{mem: {{}}}}\n\
-         policy: {{p: {{allow: ['*'], identities: [{}]}}}}\n{more}",
-        key().identity()
+         {policy}{more}"
     ));
     let fake = Fake::default();
     let machine = Machine::<_, true> {
@@ -104,6 +110,7 @@ fn with_a_key_that_everybody_knows_only_this_machine_is_served() {
     let node = "SEALEDGE-IDENTITY-1QYR7QF7QG7SX0QY8VZN5P3EQUUQQ0CP8CPR6QEUQSAS2WSX8YRNSQV3RZZZ";
     let recipient = node.parse::<NodeIdentity>().unwrap();
     let recipient = recipient.recipient();
+    let own = NodeIdentity::generate(&mut |bytes| bytes.fill(3));
     let line = "GET /v1/identity/self/describe";
     for more in [
         format!("admin: {{identity: {admin}}}\n"),
@@ -111,6 +118,16 @@ fn with_a_key_that_everybody_knows_only_this_machine_is_served() {
         format!(
             "seal: {{recipients: [{recipient}], unseal: {{identity: {}}}}}\n",
             node.to_lowercase()
+        ),
+        // Its keys would be sealed for everybody.
+        format!(
+            "seal: {{recipients: [{}, {recipient}], unseal: {{identity: {}}}}}\n",
+            own.recipient(),
+            own.text()
+        ),
+        format!(
+            "policy: {{p: {{allow: ['*'], identities: [{}, {admin}]}}}}\n",
+            key().identity()
         ),
     ] {
         for (ip, expected) in [
