@@ -14,6 +14,12 @@ const NODE: &str = "SEALEDGE-IDENTITY-1QYR7QF7QG7SX0QY8VZN5P3EQUUQQ0CP8CPR6QEUQS
 /// The fingerprint of the same node, by which others are told apart from it.
 const FINGERPRINT: &str = "69e23c7ed758c3a33138a00c38ee3609";
 
+/// What the operator should know of it.
+pub const WARNING: &str = "it has a key for development that everybody knows, so clients on this machine alone are served";
+
+/// Headers of proxies: who comes by one may be anywhere.
+pub const PROXIED: [&str; 3] = ["forwarded", "x-forwarded-for", "x-real-ip"];
+
 /// Whether a configuration has one of these keys, wherever.
 pub fn is_in(config: &Config) -> bool {
     let of_policies = config.policies.values().flat_map(|it| &it.identities);

@@ -226,7 +226,7 @@ impl Error {
             | Self::NotUnsealed(_)
             | Self::Corrupt { .. } => 502,
             Self::TimedOut { .. } => 504,
-            Self::Replay(Replay::Full) => 503,
+            Self::Replay(Replay::Full | Replay::Away) => 503,
         }
     }
 

@@ -309,7 +309,8 @@ impl<P: Platform> Service<P> {
         if route.access == Access::Public {
             return Ok(());
         }
-        if self.is_for_development && !client::is_here(seen.client.ip()) {
+        let is_elsewhere = seen.is_proxied || !client::is_here(seen.client.ip());
+        if self.is_for_development && is_elsewhere {
             return Err(Error::Development);
         }
         let caller = &seen.caller.as_ref().map_err(Error::clone)?.identity;

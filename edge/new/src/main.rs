@@ -56,7 +56,7 @@ const TARGETS: [Target; 2] = [
         parse: parse_for_spin,
         next: "    export SPIN_VARIABLE_SEALEDGE_CONFIG=\"$(cat sealedge-spin.yml)\"\n    \
                export SPIN_VARIABLE_SEALEDGE_IDENTITY=\"$(cat sealedge-spin.identity)\"\n    \
-               spin build && spin up",
+               spin build && spin up --listen 0.0.0.0:443 --tls-cert server.crt --tls-key server.key",
     },
 ];
 
@@ -157,8 +157,11 @@ admin:
 auth:
   authorities: [{host:?}]
 
-# Who else may do what.
+# Who else may do what. An application has an API key of its own (`sealedge identity new`), whose identity stands here.
 policy: {{}}
+#  my-app:
+#    allow: [/v1/key/create/my-app*, /v1/key/generate/my-app*, /v1/key/decrypt/my-app*]
+#    identities: [...]
 
 keystore:
 {keystore}

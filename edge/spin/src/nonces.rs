@@ -31,7 +31,16 @@ pub fn remember(
         return Ok(Err(Replay::Late));
     }
     let place = places::nonce(created, identity, u128::from_be_bytes(nonce));
-    let is_first = store.increment(&place, 1)? == 1;
+    let is_first = match store.increment(&place, 1) {
+        Ok(times) => times == 1,
+        // The store has no numbers: two at the same moment are both the first, and no others.
+        Err(Trouble::Refused(_)) => {
+            let is_first = !store.exists(&place)?;
+            store.set(&place, &1_i64.to_le_bytes())?;
+            is_first
+        }
+        Err(trouble) => return Err(trouble),
+    };
     // Asked for afterwards: what is forgotten is written there first.
     let forgotten = read_number(store, places::FORGOTTEN)?;
     let forgotten = forgotten.and_then(|it| it.try_into().ok());

@@ -136,7 +136,7 @@ impl Platform for Workers {
                 self.error(&format!(
                     "a signed request is refused, for it can't be remembered: {why}"
                 ));
-                Err(Replay::Full)
+                Err(Replay::Away)
             }
         }
     }

@@ -212,7 +212,7 @@ impl Host for Imports {
         match self.machine.remember(&identity, &nonce, lives) {
             Ok(()) => Remembered::Fresh,
             Err(Replay::Seen) => Remembered::Seen,
-            Err(Replay::Full) => Remembered::Full,
+            Err(Replay::Full | Replay::Away) => Remembered::Full,
             Err(Replay::Late) => Remembered::Late,
         }
     }

@@ -174,6 +174,9 @@ async fn a_fresh_clone_answers_on_this_machine_alone() {
     let answer = client.send("POST", create, &[key], "").await.unwrap();
     assert_eq!(answer.status, 200, "{answer:?}");
 
+    app.output()
+        .wait_for("it has a key for development that everybody knows");
+
     let elsewhere: SocketAddr = "192.0.2.1:4711".parse().unwrap();
     app.client(Some(elsewhere));
     let forged = ("spin-client-addr", "127.0.0.1:4711");

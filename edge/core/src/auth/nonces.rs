@@ -66,6 +66,8 @@ pub enum Replay {
     Seen,
     /// There is no room to remember it.
     Full,
+    /// Where it is to be remembered there is no answer.
+    Away,
     /// It is too old by now, or from before what is remembered.
     Late,
 }
@@ -75,6 +77,9 @@ impl fmt::Display for Replay {
         f.write_str(match self {
             Self::Seen => {
                 "the request was received before: sign each request anew, with a nonce of its own"
+            }
+            Self::Away => {
+                "the request can't be remembered now, which keeps it from being answered twice: try again later"
             }
             Self::Full => "too many signed requests of this identity: try again later",
             Self::Late => "the request is too old by now: sign it anew, and send its body at once",

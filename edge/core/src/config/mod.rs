@@ -30,6 +30,7 @@ use ipnet::IpNet;
 
 use crate::auth::forwarded::Form;
 use crate::conceal::conceal;
+use crate::development;
 use crate::identity::Identity;
 use crate::name::Name;
 use crate::outgoing::Destination;
@@ -377,5 +378,13 @@ pub fn parse_for_spin(
         files: false,
         api_paths: &configurable(),
     };
-    parse(text, variables, &supported)
+    let mut parsed = parse(text, variables, &supported)?;
+    if development::is_in(&parsed.config) {
+        parsed.warnings.push(Problem {
+            line: None,
+            field: String::new(),
+            message: development::WARNING.to_owned(),
+        });
+    }
+    Ok(parsed)
 }

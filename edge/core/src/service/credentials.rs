@@ -13,6 +13,7 @@ use crate::auth::{Method, Presented, authority, digest};
 use crate::certificate::{self, ForwardedError, Principal};
 use crate::client::{self, Client};
 use crate::config::{Once, Proxies};
+use crate::development;
 use crate::error::{Error, NotAProxy};
 use crate::identity::Identity;
 use crate::platform::Platform;
@@ -85,7 +86,10 @@ impl<P: Platform> Service<P> {
         let proxies = [&self.proxies.header, &self.proxies.secret_header];
         let proxies = proxies.into_iter().map(String::as_str);
         let proxies = proxies.filter(|_| !self.proxies.is_empty());
-        let mut headers: Vec<String> = known.into_iter().chain(proxies).map(Into::into).collect();
+        let development = development::PROXIED.into_iter();
+        let development = development.filter(|_| self.is_for_development);
+        let known = known.into_iter().chain(proxies).chain(development);
+        let mut headers: Vec<String> = known.map(Into::into).collect();
         headers.sort_unstable();
         headers.dedup();
         headers

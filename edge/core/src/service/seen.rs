@@ -7,6 +7,7 @@ use super::credentials::Caller;
 use crate::auth::Presented;
 use crate::auth::signature::Signed;
 use crate::client::Client;
+use crate::development;
 use crate::error::Error;
 use crate::identity::Identity;
 use crate::platform::Platform;
@@ -21,8 +22,16 @@ pub(super) struct Seen<'a> {
     /// As router, policies and audit log see it; as it came if it can't be decoded.
     pub(super) path: Cow<'a, str>,
     pub(super) is_decoded: bool,
+    /// Whether it says that it comes by way of a proxy.
+    pub(super) is_proxied: bool,
     /// Who asks, or why that is not to be found out.
     pub(super) caller: Result<Caller, Error>,
+}
+
+/// Whether it has a header that proxies write.
+fn is_proxied(presented: &Presented) -> bool {
+    let has = |name: &&str| presented.lines(name).next().is_some();
+    development::PROXIED.iter().any(has)
 }
 
 /// The parts of a request's line. The method is short: a search made for long texts costs more.
@@ -49,6 +58,7 @@ impl<P: Platform> Service<P> {
             client,
             method,
             is_decoded: decoded.is_some(),
+            is_proxied: self.is_for_development && presented.is_some_and(is_proxied),
             path: decoded.unwrap_or(Cow::Borrowed(path)),
             caller: self
                 .identify(client, (method, path), presented, arrived)

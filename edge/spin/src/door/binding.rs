@@ -142,8 +142,9 @@ mod wasi_keyvalue {
         let bucket = store::open(label).map_err(trouble)?;
         atomics::increment(&bucket, key, by).map_err(|error| match error {
             Error::Other(why) => Trouble::Refused(format!(
-                "the key-value store has no atomic `increment`, or it fails ({why}); if it has none, \
-                 `keystore.spin.keyvalue.atomics: off` takes creates and deletes that are not exact"
+                "the key-value store has no atomic `increment`, or it fails ({why}); if it has none, build the \
+                 component with `--no-default-features`, and where keys are in this store configure \
+                 `keystore.spin.keyvalue.atomics: off`: then creates and deletes that race are not exact"
             )),
             other => trouble(other),
         })

@@ -189,8 +189,8 @@ fn outgoing(origin: &str, request: &Request) -> Option<Outgoing> {
 fn fault(error: SendError) -> Fault {
     match error {
         SendError::Http(ErrorCode::HttpRequestDenied) => Fault::Unreachable(
-            "the application may not reach it: list it in `allowed_outbound_hosts` of spin.toml, or in the \
-             variable that is named there"
+            "the application may not reach it: give it the origin, as the configuration has it, as the variable \
+             `sealedge_keystore` (`SPIN_VARIABLE_SEALEDGE_KEYSTORE`), which `allowed_outbound_hosts` of spin.toml names"
                 .to_owned(),
         ),
         SendError::Http(ErrorCode::ConnectionTimeout | ErrorCode::HttpResponseTimeout) => {

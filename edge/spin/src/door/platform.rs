@@ -114,7 +114,7 @@ impl Platform for Spin {
                 self.error(&format!(
                     "a signed request is refused, for it can't be remembered: {why}"
                 ));
-                Err(Replay::Full)
+                Err(Replay::Away)
             }
         }
     }

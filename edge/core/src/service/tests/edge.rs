@@ -148,5 +148,12 @@ fn with_a_key_that_everybody_knows_only_this_machine_is_served() {
             }
             assert_eq!(asked("GET /version", ip, None, &more).status, 200);
         }
+        for header in ["forwarded", "x-forwarded-for", "x-real-ip"] {
+            let mut presented = bearer(false);
+            presented
+                .headers
+                .push((header.into(), b"192.0.2.7".to_vec()));
+            assert_eq!(asked(line, HERE, Some(presented), &more).status, 403);
+        }
     }
 }
