@@ -1,7 +1,7 @@
-//! Keys that everybody knows: with them a fresh clone answers without an edit (`.dev.vars`, `.env`).
+//! Keys that everybody knows: with them a fresh clone answers without an edit (`.env` for Spin).
 //!
-//! The same files would be read on a server, where whoever knows the keys could do anything. So a service whose
-//! configuration has one of them serves clients on its own machine alone.
+//! The same file would be read on a server, where whoever knows the keys could do anything. So a service whose
+//! configuration has one of them serves clients on its own machine alone. (A Worker's, `.dev.vars`, is never deployed.)
 
 use crate::config::{Config, Unseal};
 

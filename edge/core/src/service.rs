@@ -13,7 +13,6 @@ use crate::auth::Presented;
 use crate::cache::{Cache, Seed};
 use crate::client::{self, Client};
 use crate::config::{ApiSettings, Auth, CacheExpiry, Config, LogSettings, Proxies};
-use crate::development;
 use crate::error::Error;
 use crate::identity::Identity;
 use crate::listing;
@@ -148,14 +147,13 @@ impl<P: Platform> Service<P> {
                 None => route,
             })
             .collect();
-        let is_for_development = development::is_in(&config);
         Self {
             platform,
             policies: Policies::new(config.policies),
             counters,
             router: Router::new(routes.iter().copied()),
             routes,
-            is_for_development,
+            is_for_development: config.is_for_development,
             admin: config.admin,
             believes_cloudflare: config.tls.cloudflare,
             judged: Judged::default(),

@@ -66,6 +66,9 @@ pub struct Config {
     pub keystore: Keystore,
     /// How what is stored is sealed; `None` leaves it as KES has it.
     pub seal: Option<Seal>,
+    /// Whether it has a key that everybody knows, on a platform where such a configuration can get onto a server: then
+    /// clients on the same machine alone are served.
+    pub is_for_development: bool,
 }
 
 impl Config {
@@ -379,7 +382,8 @@ pub fn parse_for_spin(
         api_paths: &configurable(),
     };
     let mut parsed = parse(text, variables, &supported)?;
-    if development::is_in(&parsed.config) {
+    parsed.config.is_for_development = development::is_in(&parsed.config);
+    if parsed.config.is_for_development {
         parsed.warnings.push(Problem {
             line: None,
             field: String::new(),

@@ -82,6 +82,7 @@ pub(super) fn config(root: &At<'_>, supported: &Supported<'_>) -> Option<Config>
             Some(seal) => Some(seal?),
             None => None,
         },
+        is_for_development: false,
     })
 }
 

@@ -3,6 +3,7 @@
 use super::*;
 use crate::api_key::ApiKey;
 use crate::auth::Presented;
+use crate::development;
 use crate::seal::NodeIdentity;
 
 const HERE: &str = "127.0.0.1";
@@ -22,10 +23,11 @@ fn asked(line: &str, ip: &str, presented: Option<Presented>, more: &str) -> Resp
             key().identity()
         ),
     };
-    let config = configured(&format!(
+    let mut config = configured(&format!(
         "auth: {{bearer: on}}\nkeystore: {{mem: {{}}}}\n\
          {policy}{more}"
     ));
+    config.is_for_development = development::is_in(&config);
     let fake = Fake::default();
     let machine = Machine::<_, true> {
         fake: fake.clone(),

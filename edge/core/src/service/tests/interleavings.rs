@@ -216,6 +216,7 @@ fn config(node: &Rc<NodeIdentity>) -> Config {
             // To seal it all would take the time of many orders.
             accept_unsealed: true,
         }),
+        is_for_development: false,
     }
 }
 
