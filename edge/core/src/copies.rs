@@ -16,8 +16,8 @@ use std::future::Future;
 use crate::name::Name;
 use crate::time::Time;
 
-/// Where copies are kept. Each of these is atomic, and what one has done all later ones see, in every instance of the
-/// service. An error says, for the log, why it may not have been done.
+/// Where copies are kept. Each of these is done as if at once, and what one has done all later ones see, in every instance
+/// of the service. An error says, for the log, why it may not have been done.
 pub trait Copies {
     /// The copy of this name, unless that is buried, and a ticket for [`Copies::keep`].
     fn read(&self, name: &Name) -> impl Future<Output = Result<Found, String>>;
