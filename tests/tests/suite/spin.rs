@@ -195,7 +195,7 @@ async fn a_fresh_clone_answers_on_this_machine_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dek_of_a_copy_costs_two_reads_and_its_use_is_noted_now_and_then() {
-    let cache = "cache: {expiry: {any: 1h, unused: 2s}}\n";
+    let cache = "cache: {expiry: {any: 1h, unused: 10s}}\n";
     let app = started(setup(&format!("{HERE}{cache}")));
     assert_eq!(says(&app, "PUT", "/v1/key/create/one").await.0, 200);
     assert_eq!(ask(&app, "PUT", GENERATE).await.status, 200);
@@ -214,11 +214,11 @@ async fn a_dek_of_a_copy_costs_two_reads_and_its_use_is_noted_now_and_then() {
         costs.push(generate().await);
     }
     assert!(costs.contains(&(2, 0)), "{costs:?}");
-    tokio::time::sleep(Duration::from_millis(250)).await;
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
     let (_, noted) = generate().await;
     assert!(noted >= 1, "a tenth of `unused` has passed");
     assert!(is_cheap(generate().await));
-    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    tokio::time::sleep(Duration::from_millis(10_100)).await;
     let (gets, sets) = generate().await;
     assert!(
         gets > 3 && sets >= 1,
