@@ -45,6 +45,11 @@ struct Copy {
 }
 
 impl<P: Platform> Service<P> {
+    /// How long copies of keys may be of use, if the platform keeps such; zero if none are made.
+    pub fn copies_last(&self) -> Duration {
+        self.copies_last
+    }
+
     /// What the platform has of a key; `None` where it keeps no copies, or does not answer: then the key store
     /// decides alone.
     pub(super) async fn known(&self, name: &Name) -> Option<Known> {

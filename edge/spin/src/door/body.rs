@@ -1,8 +1,7 @@
 //! Bodies that come bit by bit.
 
-use std::future::{pending, poll_fn};
-use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::future::pending;
+use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
@@ -10,6 +9,8 @@ use sealedge_core::platform::{Body, BodyError, World};
 use sealedge_core::service::Incoming;
 use spin_sdk::http::IncomingRequest;
 use wasi::io::streams::Error;
+
+use super::outside::in_time;
 
 /// How long a body may take to begin. Only when it has is it known that there is one.
 const BEGINNING: Duration = Duration::from_secs(2);
@@ -29,15 +30,7 @@ pub enum RequestBody {
 /// The body of a request: whole, if there is nothing in it. That shows only when it is read.
 pub async fn received(request: IncomingRequest, world: &impl World) -> Incoming<RequestBody> {
     let mut rest: Chunks = Box::pin(request.into_body_stream());
-    let first = {
-        let mut next = rest.next();
-        let mut timer = pin!(world.sleep(BEGINNING));
-        poll_fn(|context| match Pin::new(&mut next).poll(context) {
-            Poll::Ready(first) => Poll::Ready(Some(first)),
-            Poll::Pending => timer.as_mut().poll(context).map(|()| None),
-        })
-        .await
-    };
+    let first = in_time(world, BEGINNING, rest.next()).await;
     match first {
         Some(None) => Incoming::Whole(Vec::new()),
         Some(Some(Ok(begun))) => Incoming::Later(RequestBody::Begun(begun, rest)),

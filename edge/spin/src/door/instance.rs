@@ -48,9 +48,8 @@ struct Instance {
     outside: Outside,
     store: SpinStore,
     warnings: Vec<String>,
-    /// How long signed requests are remembered, and how long copies may be of use.
+    /// How long signed requests are remembered.
     window: Duration,
-    copies_last: Duration,
 }
 
 impl Instance {
@@ -61,7 +60,7 @@ impl Instance {
     fn new() -> Result<Self, Vec<String>> {
         let (config, warnings) = configuration::read()?;
         let store = SpinStore::new(&config.keystore);
-        let (window, cache) = (config.auth.window, config.cache);
+        let window = config.auth.window;
         let platform = Spin::new(&config, store).map_err(|why| vec![why])?;
         let outside = Outside::new(&config);
         let service = Rc::new(Service::new(config, platform));
@@ -72,7 +71,6 @@ impl Instance {
             store,
             warnings,
             window,
-            copies_last: cache.any.max(cache.offline),
         })
     }
 
@@ -122,6 +120,6 @@ impl Instance {
         }
         let copies = Copies::new(self.store, outside::now);
         let begin = usize::try_from(now.as_nanos() / 1_000).unwrap_or_default();
-        copies.sweep(&keys, begin, self.copies_last)
+        copies.sweep(&keys, begin, self.service.copies_last())
     }
 }

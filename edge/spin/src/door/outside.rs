@@ -1,7 +1,7 @@
 //! What is outside of the service: time, chance, servers elsewhere, the log.
 
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io::Write;
 use std::pin::pin;
 use std::rc::Rc;
@@ -9,6 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::{Either, select};
 use sealedge_core::config::{Config, LogSettings};
 use sealedge_core::log;
 use sealedge_core::outgoing::{Destination, Fault, Request, Response};
@@ -95,13 +96,8 @@ impl World for Outside {
             return Err(Fault::Unreachable("no such destination".to_owned()));
         };
         let timeout = request.timeout;
-        let mut work = pin!(fetched(&destination.origin, request));
-        let mut timer = pin!(self.sleep(timeout));
-        poll_fn(|context| match work.as_mut().poll(context) {
-            Poll::Ready(outcome) => Poll::Ready(outcome),
-            Poll::Pending => timer.as_mut().poll(context).map(|()| Err(Fault::TimedOut)),
-        })
-        .await
+        let outcome = in_time(self, timeout, fetched(&destination.origin, request)).await;
+        outcome.unwrap_or(Err(Fault::TimedOut))
     }
 
     /// There are none, and the configuration can't name any.
@@ -113,6 +109,18 @@ impl World for Outside {
         if self.0.log.error {
             log_error(line);
         }
+    }
+}
+
+/// The outcome of some work; none if it takes longer.
+pub async fn in_time<T>(
+    world: &impl World,
+    limit: Duration,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    match select(pin!(work), pin!(world.sleep(limit))).await {
+        Either::Left((outcome, _)) => Some(outcome),
+        Either::Right(_) => None,
     }
 }
 
